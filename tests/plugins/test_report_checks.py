@@ -15,6 +15,7 @@ from vsqlvault.cli.client.commands import COMMANDS as CLIENT_COMMANDS
 from vsqlvault.cli.table import COMMANDS
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.pci_dss import REQUIREMENTS
@@ -29,11 +30,11 @@ ONLY_OF_CONTROLS = ("8.3.1",)
 WITHOUT_OPERATION = {"/metrics"}
 
 
-async def _written(name: str) -> Mapping[str, Any]:
-    return await SECTIONS[name].write(LIVED)
+async def _member(name: str, context: ReportContext = LIVED) -> Mapping[str, Any]:
+    return await SECTIONS[name].write(context)
 
 
-MEMBERS = {name: member for name in SECTIONS if "result" in (member := asyncio.run(_written(name)))}
+MEMBERS = {name: member for name in SECTIONS if "result" in (member := asyncio.run(_member(name)))}
 
 
 def route_of(method: str, path: str) -> Operation:
@@ -94,9 +95,9 @@ def test_the_check_of_the_sweeps_names_every_reason_that_a_sweep_gives() -> None
     assert set(reasons) == {PurgeReason.EXPIRED, PurgeReason.RETENTION_POLICY}
 
 
-async def test_a_database_in_a_file_is_checked_without_statements_of_postgresql() -> None:
+def test_a_database_in_a_file_is_checked_without_statements_of_postgresql() -> None:
     of_file = replace(LIVED, database_access=DatabaseAccess(file={"mode": "600"}))
-    check = (await SECTIONS["database_roles"].write(of_file))["check"]
+    check = asyncio.run(_member("database_roles", of_file))["check"]
     assert "ls -l" in check
     assert "psql" not in check
 

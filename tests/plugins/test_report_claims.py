@@ -268,8 +268,11 @@ def test_what_the_vault_sees_only_in_part_is_assessed_by_somebody_else(name: str
     assert (member["result"], bool(member["owner"])) == ("not_assessed", True)
 
 
-async def test_a_sandbox_that_is_not_known_is_no_exception_and_the_server_is_named() -> None:
-    member = await SECTIONS["system_state"].write(replace(LIVED, hardening=()))
+def test_a_sandbox_that_is_not_known_is_no_exception_and_the_server_is_named() -> None:
+    async def written() -> Mapping[str, Any]:
+        return await SECTIONS["system_state"].write(replace(LIVED, hardening=()))
+
+    member = asyncio.run(written())
     assert member["exceptions"]["count"] == 0
     assert (member["result"], member["owner"]) == (
         "not_assessed",

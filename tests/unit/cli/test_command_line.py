@@ -151,6 +151,7 @@ def test_a_key_on_the_command_line_goes_before_that_of_the_environment(monkeypat
 
 def test_a_development_server_refuses_an_empty_key(monkeypatch) -> None:
     monkeypatch.setenv("VSQL_VAULT_API_KEY", "")
+    monkeypatch.setattr(dev, "dev_settings", lambda *_: sys.exit(0))
     with pytest.raises(SettingsInvalid, match="found an empty variable"):
         dev.serve_dev("127.0.0.1:0")
 

@@ -15,11 +15,11 @@ from vsqlvault.cli.imports.lines import record_of
     ],
 )
 def test_a_line_that_cannot_be_read_is_one_sentence(line: bytes, sentence: str) -> None:
-    (error,) = record_of("line 2", line, 1024).errors
+    (error,) = record_of("line 2", line, 1024).faults
     assert error.sentence.startswith(sentence)
 
 
 def test_a_line_with_a_key_twice_says_so() -> None:
-    (error,) = record_of("line 2", b'{"a":1,"a":2}', 1024).errors
+    (error,) = record_of("line 2", b'{"a":1,"a":2}', 1024).faults
     assert "expected A " not in error.sentence
     assert "expected a body has" not in error.sentence

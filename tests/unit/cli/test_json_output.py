@@ -55,7 +55,7 @@ def test_commands_print_a_json_document_a_line(commands: Commands) -> None:
 
 def test_a_report_by_a_command_does_not_assess_the_sandbox_of_the_server(commands: Commands) -> None:
     commands.documents("migrate")
-    section = json.loads(commands.text("report", "--json"))["system_state"]
+    section = json.loads(commands.text("report"))["system_state"]
     assert [each for each in section["exceptions"]["listed"] if "hardening" in each["what"]] == []
     assert section["owner"].startswith("not assessed by this command: ask the server")
 
