@@ -197,6 +197,7 @@ class TestSettings:
 
     def test_names_that_nothing_defines_are_warned_of_with_the_nearest(self, vault: VaultServer) -> None:
         vault.apps["shop"] = App("shop", ("card", "crad"))
+        vault.write_config()
         vault.start()
         retention = {
             "max_retention_days": 9,
