@@ -740,3 +740,39 @@ def test_a_body_may_repeat_what_the_path_says(vault: VaultServer, method: str, t
             assert_problem(answer, 422, "validation-failed")
             assert answer.json["errors"] == [{"field": name, "expected": f"the {name} of the path, or left out"}]
     assert vault.call(who, method, target, json_body={**body, **repeated}).status in (200, 201)
+
+
+WITHOUT_BODY = ("/admin/purge/sweep", "/admin/attestations")
+
+
+@pytest.mark.parametrize("path", WITHOUT_BODY)
+@pytest.mark.parametrize(
+    ("body", "status", "fields"),
+    [
+        (b'{"dry_run": true}', 422, ["dry_run"]),
+        (b'{"foo": 1, "bar": 2}', 422, ["foo", "bar"]),
+        (b"[]", 422, [""]),
+        (b"dry_run=true", 400, []),
+    ],
+)
+def test_a_body_that_would_be_ignored_is_refused(
+    vault: VaultServer, path: str, body: bytes, status: int, fields: list[str]
+) -> None:
+    def done() -> int:
+        return len(vault.call(ADMIN, "GET", "/admin/attestations?limit=1000").json["attestations"]) + len(
+            vault.rows("operation=sweep&outcome=granted&limit=1000")
+        )
+
+    before = done()
+    answer = vault.call(ADMIN, "POST", path, body=body)
+    slug, reason = ("validation-failed", "validation") if status == 422 else ("invalid-json", "invalid_json")
+    assert_refused(vault, answer, status, slug, reason)
+    assert [each["field"] for each in answer.json.get("errors", [])] == fields
+    assert ("?dry_run=true" in answer.json.get("detail", "")) == (status == 422)
+    assert done() == before
+
+
+@pytest.mark.parametrize("path", WITHOUT_BODY)
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_body_without_members_changes_nothing(vault: VaultServer, path: str, body: bytes) -> None:
+    assert vault.call(ADMIN, "POST", path, body=body).status in {200, 201}

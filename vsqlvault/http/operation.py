@@ -9,12 +9,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vsqlvault.errors import ContentEncodingRefused, InvalidPath, PayloadTooLarge, UnsupportedMediaType, VaultError
+from vsqlvault.errors import (
+    ContentEncodingRefused,
+    InvalidPath,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+    VaultError,
+)
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.json_body import parse_json
 from vsqlvault.http.media_types import JSON, is_one_of
 from vsqlvault.http.messages import Reply, Request
-from vsqlvault.http.schemas.bodies import read_body
+from vsqlvault.http.schemas.bodies import NoBody, read_body
 from vsqlvault.http.schemas.field_errors import Model
 from vsqlvault.http.schemas.queries import NoQuery, read_query
 from vsqlvault.http.sessions import Session, Sessions
@@ -39,6 +46,7 @@ PARAMETERS: Mapping[str, re.Pattern[str]] = {
     "index": re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII),
     "purge_id": re.compile(r"[0-9a-f]{32}"),
 }
+NO_BODY = "this request has no body; its parameters are in the query, such as ?dry_run=true"
 ENTRIES = "vault"
 """The tag of operations on entries."""
 
@@ -119,6 +127,19 @@ class RequestContext:
         if length is not None and length.isdecimal() and int(length[:20]) > limit:
             raise PayloadTooLarge(f"a body has at most {limit} bytes")
         return read_body(model, parse_json(await request.read_body(limit)), request.params)
+
+    async def no_body(self) -> None:
+        """Refuse a body with members, which would be ignored. An empty body and ``{}`` are accepted.
+
+        Raises:
+            PayloadTooLarge, InvalidJson, ValidationFailed, ClientAborted.
+        """
+        content = await self.request.read_body(self.limits.max_body_bytes)
+        if content:
+            try:
+                read_body(NoBody, parse_json(content))
+            except ValidationFailed as refused:
+                raise ValidationFailed(NO_BODY, errors=refused.errors) from None
 
     def query(self, model: type[Model]) -> Model:
         """Return the query string. Raises InvalidQuery."""

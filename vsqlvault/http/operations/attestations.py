@@ -17,6 +17,7 @@ from vsqlvault.proof.attestation import digest_of, shown_attestation
 
 async def attest(exchange: RequestContext) -> Reply:
     """Create an attestation and return it."""
+    await exchange.no_body()
     made = await exchange.vault.compliance.attestations.attest(exchange.call)
     location = ("Location", f"/admin/attestations/{made.number}")
     return Reply(201, dump_json(shown_attestation(made.document, made.note)), headers=[location])

@@ -139,6 +139,7 @@ async def delete_access_policy(exchange: RequestContext) -> Reply:
 async def sweep(exchange: RequestContext) -> Reply:
     """Purge expired entries, or count them."""
     query = exchange.query(SweepQuery)
+    await exchange.no_body()
     count = await exchange.vault.purge.sweeper.sweep(
         exchange.call, dry_run=query.dry_run, confirm_clock=query.confirm_clock
     )

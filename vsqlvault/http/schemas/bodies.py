@@ -69,6 +69,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
+class NoBody(Body):
+    """A body without members."""
+
+
 class StoreBody(Body):
     """The body of PUT /vault/{purpose}/{external_id}."""
 
