@@ -21,6 +21,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -236,7 +237,11 @@ class TestImage:
                 asked(port, "PUT", "/vault/card/image-1", {"encrypted_value": "vault:v1:image"})
                 assert (asked(port, "GET", "/vault/card/image-1") or {})["encrypted_value"] == "vault:v1:image"
             finally:
+                inside = psutil.Process(server.pid).children(recursive=True)
+                for process in inside:  # the change of user takes the signal away that --kill-child asks for
+                    process.kill()
                 server.kill()  # unshare ignores SIGTERM
+            assert psutil.wait_procs(inside, 10)[1] == []
 
 
 def asked(port: int, method: str, path: str, body: Any = None) -> Any:
