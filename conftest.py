@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SCRIPTS = Path(sys.executable).parent
 PORT = "8443"
 SET_UP_OF_THE_PROJECT = "python3 -m venv"
-CALLS_A_VAULT = re.compile(r"\bvsql-vault (put|get|head|ls|rm|log|policy|hold) ")
+CALLS_A_VAULT = re.compile(r"\bvsql-vault (put|get|head|ls|rm|log|policy|hold|report) ")
 PRELUDE = """
 set -euo pipefail
 curl() { command curl --fail-with-body --silent --show-error --max-time 20 "$@"; echo; }

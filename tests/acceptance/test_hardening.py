@@ -428,13 +428,17 @@ def test_what_other_requests_import_is_within_reach_and_imported_once(tmp_path: 
         server.kill()
 
 
-def test_the_report_of_the_command_says_that_nothing_locks_it_in(tmp_path: Path) -> None:
+def test_the_report_of_the_command_does_not_judge_the_hardening_of_the_server(tmp_path: Path) -> None:
     server = VaultServer(tmp_path)
     environment = {**os.environ, "VSQL_VAULT_API_KEY": server.admin_key}
     assert run_vault(["migrate", "--config", tmp_path / "vault.toml"], tmp_path, environment).returncode == 0
     done = run_vault(["report", "--config", tmp_path / "vault.toml"], tmp_path, environment)
-    states = json.loads(done.stdout)["hardening"]
-    assert {step["state"] for step in states.values()} == {"off"}
+    report = json.loads(done.stdout)
+    assert report["hardening"] == {}
+    section = report["system_state"]
+    assert section["result"] == "not_assessed"
+    assert "ask the server" in json.dumps(section)
+    assert "hardening step" not in json.dumps(section["exceptions"])
 
 
 def test_the_environment_of_a_server_shows_no_key_and_a_reload_still_finds_it(tmp_path: Path) -> None:
