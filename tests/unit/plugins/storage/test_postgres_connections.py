@@ -173,6 +173,21 @@ async def test_a_caller_that_is_cancelled_when_it_is_late_is_cancelled() -> None
         await asyncio.create_task(connections.use(await connections.lend(), 0.01, cancel_in_time))
 
 
+async def test_a_caller_that_was_in_time_is_not_cancelled_later() -> None:
+    connections = Connections(connect, 1)
+    await connections.use(await connections.lend(), 0.01, return_at_once)
+    async with connections.borrow(0.01):
+        pass
+    await asyncio.sleep(0.05)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def return_at_once(_: Any) -> None:
+    pass
+
+
 async def sleep_on(_: Any) -> None:
     await asyncio.sleep(5)
 
