@@ -132,6 +132,19 @@ async def test_a_log_that_grew_past_it_with_other_rows_is_found(signing, standby
     assert scene.vault.log.quarantine.notes == (newest.note,)
 
 
+async def test_the_newest_checkpoint_that_both_logs_contain_is_named(signing, standby: Standby) -> None:
+    scene = await signing()
+    await lost(signing, standby, scene)
+    common = await scene.storage.inner.newest_checkpoint()
+    unaware = await signing()
+    await standby.promote(unaware)
+    unaware.vault.log.quarantine._continuity.forget()
+    await sign(unaware, "e", "f", "g")
+    await scene.vault.log.quarantine.look()
+    (row,) = await scene.access_rows(operation=Operation.QUARANTINE)
+    assert f"both agree up to leaf {common.size}:" in row.detail
+
+
 async def test_a_process_that_serves_a_checkpoint_remembers_it(signing, standby: Standby) -> None:
     scene, other = await signing(), await signing()
     await sign(scene, "a", "b")

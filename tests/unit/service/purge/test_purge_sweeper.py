@@ -660,5 +660,6 @@ async def test_a_living_entry_that_the_storage_calls_expired_is_kept(scene) -> N
         return [*page, (snapshot.entry, snapshot.value)] if page else page
 
     scene.storage.inner.expired = expired_and_more
-    await sweep(scene)
+    count = await sweep(scene)
     assert await there(scene, "e0", "e1", "live-0") == ["live-0"]
+    assert (count.purged, count.failed) == (2, 1)
