@@ -1,10 +1,11 @@
 """A real PostgreSQL on the loopback, that tests may stop, hang and starve.
 
-Two variables change what the fixtures give:
+Three variables change what the fixtures give:
 
 - ``VSQLVAULT_TEST_POSTGRES_URL``: a server that runs already; fresh databases are made there, and what would stop the server
   is skipped.
 - ``VSQLVAULT_TEST_POSTGRES_SHAPE=micro``: a server with the limits of VibeSQL Micro.
+- ``VSQLVAULT_TEST_POSTGRES_PROGRAMS``: the directory of another PostgreSQL's programs, such as ``/usr/lib/postgresql/15/bin``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SHORT_DIRECTORIES = (
     "/tmp",
 )  # a Unix socket's path has at most 107 bytes, and nobody must be able to get there
 ROOM_BYTES = 4 * 2**30
+PROGRAMS_VARIABLE = "VSQLVAULT_TEST_POSTGRES_PROGRAMS"
 PROGRAMS = Path("pginstall", "bin")
 KEEPER = Path(__file__).with_name("postgres_keeper.py")
 
@@ -65,7 +67,10 @@ MICRO: Settings = {
 }
 """What VibeSQL Micro is."""
 CHEAP: Settings = {"scram_iterations": "1"}
-"""Of every server. A client hashes a password 4,096 times otherwise: 20 ms of processor time for each connection."""
+"""Of every server of the package (PostgreSQL 16 or later).
+
+A client hashes a password 4,096 times otherwise: 20 ms of processor time for each connection.
+"""
 SHAPES: Mapping[str, Settings] = {"default": DEFAULT, "micro": MICRO}
 
 
@@ -134,6 +139,7 @@ class PostgresServer(Databases):
         url = f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
         super().__init__(url)
         self._program_directory = installed_programs(self.directory)
+        self._cheap = CHEAP if PROGRAMS_VARIABLE not in os.environ else {}
         self._postmaster: subprocess.Popen[bytes] | None = None
         self._initialize()
 
@@ -241,7 +247,7 @@ class PostgresServer(Databases):
                 "--pgdata", self.data_directory,
                 "--username=postgres", f"--pwfile={password_file}", "--auth-local=trust", "--auth-host=scram-sha-256",
                 "--locale=C", "--encoding=UTF8", "--no-instructions", "--no-sync",
-                *(f"--set={name}={value}" for name, value in CHEAP.items()),
+                *(f"--set={name}={value}" for name, value in self._cheap.items()),
             ],
             check=True,
             capture_output=True,
@@ -252,7 +258,7 @@ class PostgresServer(Databases):
 
     def _configure(self) -> None:
         settings = {
-            **CHEAP,
+            **self._cheap,
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
@@ -305,6 +311,8 @@ def package_directory() -> Path:
 
 def installed_programs(directory: Path) -> Path:
     """Return where the programs lie: as a package brought them, or a copy below ``directory``, where the account may not go."""
+    if PROGRAMS_VARIABLE in os.environ:
+        return Path(os.environ[PROGRAMS_VARIABLE])
     package = package_directory()
     programs = package / PROGRAMS
     with contextlib.suppress(PermissionError, subprocess.CalledProcessError):
