@@ -55,6 +55,10 @@ REFUSED_ADMIN_QUERIES = {
     "key_refs beyond a page": ("GET", "/admin/key-refs?limit=1001"),
     "a filter that key_refs have not": ("GET", "/admin/key-refs?state=active"),
     "a cursor for key_refs that is none": ("GET", "/admin/key-refs?cursor=abc"),
+    "an operation there is not": ("GET", "/admin/access-log?operation=retreive"),
+    "a reason of purges there is not": ("GET", "/admin/purge-log?reason=expierd"),
+    "until before since": ("GET", "/admin/access-log?since=2027-01-02T00:00:00Z&until=2027-01-01T00:00:00Z"),
+    "until before since of purges": ("GET", "/admin/purge-log?since=2027-01-02T00:00:00Z&until=2027-01-01T00:00:00Z"),
     "a query for a policy": ("GET", "/admin/access-policies?name=x"),
 }
 

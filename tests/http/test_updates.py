@@ -95,7 +95,7 @@ class TestPatch:
             ({"ttl": "90"}, "ttl"),
             ({"ttl": "0d"}, "ttl"),
             ({"ttl": "-1d"}, "ttl"),
-            ({"ttl": "1d", "expires_at": "2099-01-01T00:00:00Z"}, ""),
+            ({"ttl": "1d", "expires_at": "2099-01-01T00:00:00Z"}, "ttl"),
         ],
     )
     def test_what_cannot_be_patched_is_422(self, vault: VaultServer, body: dict[str, Any], field: str) -> None:

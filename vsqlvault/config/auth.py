@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vsqlvault.config.sections import App, OpenSection, Section
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors.wording import worded
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.text import is_readable
 
@@ -45,7 +46,7 @@ class Grant(Section):
 class ApiKeySettings(Grant):
     """``[[auth.api_keys]]``: one API key of an app. ``key_sha256`` is 64 hex digits, ``key_env`` names a variable."""
 
-    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    key_sha256: Annotated[str, Field(pattern=worded(r"^[0-9a-f]{64}$", "64 hex digits in lower case"))] | None = None
     key_env: str | None = None
     created_at: datetime | None = None
     expires_at: datetime | None = None
@@ -70,7 +71,9 @@ class AuthSettings(OpenSection):
     The variable of ``api_key_env`` may be unset only if the setting is the default.
     """
 
-    api_key_header: str = Field(default="X-Vault-Key", pattern=r"^[A-Za-z0-9-]{1,64}$")
+    api_key_header: str = Field(
+        default="X-Vault-Key", pattern=worded(r"^[A-Za-z0-9-]{1,64}$", "1 to 64 letters, digits and -")
+    )
     api_key_env: str | None = "VSQL_VAULT_API_KEY"
     api_key_app: App = "vault-admin"
     api_keys: tuple[ApiKeySettings, ...] = Field(default=(), strict=False)

@@ -19,6 +19,7 @@ from vsqlvault.config.sections import PluginSettings
 from vsqlvault.config.settings import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.errors.suggestions import did_you_mean
+from vsqlvault.errors.wording import expected_by
 
 ENVIRONMENT_PREFIX = "VSQL_VAULT_"
 OPEN_SECTIONS = ("auth", "storage")
@@ -225,7 +226,7 @@ def _sentence(
         )
     if first["type"] == "missing":
         return f"{source}{separator}{where}: expected a value, found none"
-    expected = _expected(first["msg"])
+    expected = expected_by(first)
     is_hidden = _SECRET_FIELDS.search(where) and not isinstance(first["input"], (dict, list))
     found = "a value that is not shown" if is_hidden else _shown(first["input"])
     return f"{source}{separator}{where}: expected {expected}, found {found}"
@@ -263,14 +264,6 @@ def _model_in(field: Any) -> Any:
             return kind
         waiting += get_args(kind)
     return None
-
-
-def _expected(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    for start in ("Input should be ", "String should ", "Input should "):
-        if message.startswith(start):
-            return message.removeprefix(start).removeprefix("a valid ")
-    return message
 
 
 def _shown(value: Any) -> str:

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vsqlvault.errors.wording import worded
 from vsqlvault.quick_dataclass import dataclass
 
 _APP = r"^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$"
 
-App = Annotated[str, Field(pattern=_APP)]
+_APP_WORDS = "1 to 128 letters, digits and . _ : @ / -, the first one a letter or digit"
+App = Annotated[str, Field(pattern=worded(_APP, _APP_WORDS))]
 APP_NAME = re.compile(_APP.removeprefix("^").removesuffix("$"))
 """The grammar of an app's name, to match in full."""
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 
 from vsqlvault.config.auth import AuthSettings
 from vsqlvault.config.sections import OpenSection, Section
+from vsqlvault.errors.wording import worded
 
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:]+)\]|(?P<host>[^\s:\[\]]+)):(?P<port>[0-9]{1,5})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -128,7 +129,10 @@ class ServerSettings(Section):
 class StorageSettings(OpenSection):
     """``[storage]``: the storage and its limits. Plugins add keys, such as ``pool_size``."""
 
-    database_url: str = Field(default="sqlite:///vault.db", pattern=r"^[a-z][a-z0-9+.-]*:")
+    database_url: str = Field(
+        default="sqlite:///vault.db",
+        pattern=worded(r"^[a-z][a-z0-9+.-]*:", "a URL, such as sqlite:///vault.db or postgresql://HOST/NAME"),
+    )
     max_waiting_requests: int = Field(default=4096, ge=16, le=65536)
     max_batch: int = Field(default=256, ge=1, le=1024)
     timeout_seconds: float = Field(default=30, gt=0, le=3600)
@@ -228,7 +232,11 @@ class HardeningSettings(Section):
 class ExportSettings(OpenSection):
     """``[[export]]``: one destination of the logs. The plugin of its kind adds keys."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    name: str = Field(
+        pattern=worded(
+            r"^[a-z0-9][a-z0-9-]{0,63}$", "1 to 64 lower-case letters, digits and -, the first one a letter or digit"
+        )
+    )
     kind: str = Field(min_length=1)
     from_start: bool = True
     format: Literal["rows", "ocsf"] = "rows"

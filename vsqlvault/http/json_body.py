@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, NoReturn
 
 from vsqlvault.errors import DuplicateKey, FieldError, InvalidJson, InvalidText, PayloadTooLarge, TooDeep
-from vsqlvault.model.text import is_readable, is_storable
+from vsqlvault.model.text import is_readable, is_storable, shown_name
 
 MAX_DEPTH = 32
 MAX_TOKENS = 32_768
@@ -85,8 +85,18 @@ def _check_tokens(body: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise DuplicateKey
+        raise DuplicateKey(errors=[FieldError(shown_name(_twice(pairs)), "one member of this name")])
     return members
+
+
+def _twice(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first name that occurs again."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise ValueError("no name occurs twice")
 
 
 def _no_constant(_: str) -> NoReturn:

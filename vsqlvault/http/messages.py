@@ -10,10 +10,11 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from vsqlvault.errors import DuplicateHeader, InvalidHeader, InvalidQuery, PayloadTooLarge, RequestTimeout
+from vsqlvault.errors import DuplicateHeader, FieldError, InvalidHeader, InvalidQuery, PayloadTooLarge, RequestTimeout
 from vsqlvault.http.server.client_certificates import ClientCertificate
 from vsqlvault.http.server.framing import first_of_each
 from vsqlvault.http.server.state import Answer
+from vsqlvault.model.text import shown_name
 from vsqlvault.quick_dataclass import dataclass
 
 BodyReader = Callable[[int], Awaitable[bytes]]
@@ -89,8 +90,10 @@ class Request:
                 name, _, value = (unquote_to_bytes(piece).decode("utf-8") for piece in _halves(part))
             except UnicodeDecodeError:
                 raise InvalidQuery("expected UTF-8") from None
-            if not name or name in members:
-                raise InvalidQuery("each member needs a unique name")
+            if not name:
+                raise InvalidQuery("each member needs a name")
+            if name in members:
+                raise InvalidQuery(errors=[FieldError(shown_name(name), "one member of this name")])
             members[name] = value
         return members
 

@@ -21,6 +21,8 @@ _BIDIRECTIONAL = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _UNSTORABLE = re.compile(f"[{_CONTROLS}{_SURROGATES}{_BIDIRECTIONAL}{_NON_CHARACTERS}]")
 _INVISIBLE = re.compile(f"[{_CONTROLS}{_SEPARATORS}{_SURROGATES}{_IGNORABLE}{_NON_CHARACTERS}]")
 
+MAX_SHOWN_NAME = 128
+
 
 def is_readable(text: str) -> bool:
     """Whether a reader sees every character of the text.
@@ -34,3 +36,8 @@ def is_readable(text: str) -> bool:
 def is_storable(text: str) -> bool:
     """Whether a value that is sent as text can be stored: it has no controls, bidirectional or lone surrogate characters."""
     return (text.isascii() and text.isprintable()) or _UNSTORABLE.search(text) is None
+
+
+def shown_name(name: str) -> str:
+    """Return a name that a caller chose as an error shows it: its first 128 characters, if they are printable ASCII."""
+    return name[:MAX_SHOWN_NAME] if name.isascii() and name.isprintable() else "(unprintable)"

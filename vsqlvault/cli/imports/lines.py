@@ -12,6 +12,7 @@ from pydantic import Field
 from vsqlvault.cli.imports.source import Record
 from vsqlvault.config import App
 from vsqlvault.errors import FieldError, PayloadTooLarge, ValidationFailed, VaultError
+from vsqlvault.errors.wording import worded
 from vsqlvault.http.json_body import parse_json
 from vsqlvault.http.schemas.bodies import ExternalId, Purpose, StoreBody, body_time, read_body
 from vsqlvault.model.entry import EntryKey
@@ -37,7 +38,7 @@ class ImportedBody(StoreBody):
     updated_at: str | None = None
     purged_at: str | None = None
     last_used_at: str | None = None
-    value_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    value_sha256: str | None = Field(default=None, pattern=worded(r"^[0-9a-f]{64}$", "64 hex digits in lower case"))
     value_size: int | None = None
     entry_id: str | None = None
     version: int | None = None

@@ -7,10 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from vsqlvault.http.schemas.bodies import Body, ExternalId, PolicyName, Prose, Purpose, body_time, metadata_text
+from vsqlvault.errors.wording import worded
+from vsqlvault.http.schemas.bodies import (
+    HELD_PURPOSE,
+    Body,
+    ExternalId,
+    PolicyName,
+    Prose,
+    Purpose,
+    body_time,
+    metadata_text,
+)
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
 from vsqlvault.model.access import Action
-from vsqlvault.model.entry import PURPOSE, EntryKey, EntryState
+from vsqlvault.model.entry import EntryKey, EntryState
 from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.policy import DEFAULT_POLICY
 from vsqlvault.model.principal import Principal, Role
@@ -19,7 +29,9 @@ from vsqlvault.service.access.replay import Window
 
 DEFAULT_REPLAY = 10_000
 MAX_REPLAY = 100_000
-AnyApp = Annotated[str, Field(min_length=1, max_length=256, pattern="^[^@]")]
+AnyApp = Annotated[
+    str, Field(min_length=1, max_length=256, pattern=worded("^[^@]", "an app, whose name does not begin with @"))
+]
 """The app names that an authenticator may return."""
 
 
@@ -102,7 +114,7 @@ class AccessReviewBody(Body):
     interval_days: Annotated[int, Field(ge=1, le=366)] | None = Field(
         None, description="Days until the next review is due. Default: `compliance.access_review_interval_days`."
     )
-    may_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+    may_sha256: Annotated[str, Field(pattern=worded("^[0-9a-f]{64}$", "64 hex digits in lower case"))] | None = Field(
         None,
         description=(
             "The digest of the list that was reviewed, from the section `access_review` of the report. If it is another list "
@@ -175,7 +187,7 @@ class HeldEntriesQuery(Query):
         return EntryState(self.state) if self.state else None
 
 
-HeldPurpose = Annotated[str, Field(pattern=rf"^(\*|{PURPOSE.pattern})$")]
+HeldPurpose = Annotated[str, Field(pattern=worded(HELD_PURPOSE, "* for all, or a purpose"))]
 
 
 class ExplainBody(Body):

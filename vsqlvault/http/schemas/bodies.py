@@ -22,8 +22,9 @@ from vsqlvault.errors import (
     PayloadTooLarge,
     ValidationFailed,
 )
+from vsqlvault.errors.wording import worded
 from vsqlvault.http.json_body import check_text, check_value_text
-from vsqlvault.http.schemas.field_errors import MAX_FAULTS, Model, field_errors, field_path, unknown_field
+from vsqlvault.http.schemas.field_errors import MAX_FAULTS, MemberFault, Model, field_errors, field_path, unknown_field
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, ValueEncoding
 from vsqlvault.model.policy import (
@@ -45,15 +46,19 @@ MAX_METADATA_KEYS = 64
 MAX_METADATA_KEY = 64
 MAX_METADATA_TEXT = 1024
 
-Purpose = Annotated[str, Field(pattern=rf"^{PURPOSE.pattern}$")]
-ExternalId = Annotated[str, Field(pattern=rf"^{EXTERNAL_ID.pattern}$")]
+_PURPOSE_WORDS = "1 to 64 lower-case letters, digits, _ and -, the first one a letter or digit"
+_ID_WORDS = "1 to 256 letters, digits and . _ : @ ~ -, the first one a letter or digit"
+_POLICY_WORDS = "1 to 128 lower-case letters, digits, . _ and -, the first one a letter or digit"
+_APP_WORDS = "@owner, @admin, or 1 to 128 letters, digits and . _ : @ / -, the first one a letter or digit"
+Purpose = Annotated[str, Field(pattern=worded(rf"^{PURPOSE.pattern}$", _PURPOSE_WORDS))]
+ExternalId = Annotated[str, Field(pattern=worded(rf"^{EXTERNAL_ID.pattern}$", _ID_WORDS))]
 HELD_PURPOSE = rf"^(\*|{PURPOSE.pattern})$"
-PolicyName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
-AllowedApp = Annotated[str, Field(pattern=r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$")]
+PolicyName = Annotated[str, Field(pattern=worded(r"^[a-z0-9][a-z0-9._-]{0,127}$", _POLICY_WORDS))]
+AllowedApp = Annotated[str, Field(pattern=worded(r"^(@owner|@admin|[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127})$", _APP_WORDS))]
 Ttl = Annotated[
     str,
     Field(
-        pattern=r"^[1-9][0-9]{0,9}[smhdw]$",
+        pattern=worded(r"^[1-9][0-9]{0,9}[smhdw]$", "a number and w, d, h, m or s, such as 90d"),
         description="In place of expires_at: for how long from now, in seconds, minutes, hours, days or weeks.",
         examples=["90d"],
     ),
@@ -202,7 +207,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 def _check_one_expiry(expires_at: str | None, ttl: str | None) -> None:
     if expires_at is not None and ttl is not None:
-        raise ValueError("expires_at or ttl, not both")
+        raise MemberFault("ttl", "expires_at or ttl, not both")
 
 
 def _ttl(text: str | None) -> timedelta | None:
@@ -310,11 +315,11 @@ class RetentionPolicyBody(Body):
     @model_validator(mode="after")
     def _within(self) -> RetentionPolicyBody:
         if self.default_ttl_days is not None and self.default_ttl_days > self.max_retention_days:
-            raise ValueError("default_ttl_days within max_retention_days")
+            raise MemberFault("default_ttl_days", "default_ttl_days within max_retention_days")
         if self.inactivity_days is not None and self.inactivity_days > self.max_retention_days:
-            raise ValueError("inactivity_days within max_retention_days")
+            raise MemberFault("inactivity_days", "inactivity_days within max_retention_days")
         if self.inactivity_days is not None and self.default_ttl_days is not None:
-            raise ValueError("default_ttl_days or inactivity_days, not both")
+            raise MemberFault("inactivity_days", "default_ttl_days or inactivity_days, not both")
         return self
 
     def policy(self, purpose: str) -> RetentionPolicy:
@@ -353,15 +358,12 @@ class RulesBody(Body):
     purge: RuleBody | None = None
 
     @model_validator(mode="after")
-    def _only_retrievals_are_counted(self) -> RulesBody:
-        if any(rule and rule.max_retrievals is not None for rule in (self.store, self.inspect, self.purge)):
-            raise ValueError("max_retrievals in the rule for retrieve only")
-        return self
-
-    @model_validator(mode="after")
-    def _only_reading_crosses_purposes(self) -> RulesBody:
-        if any(rule and rule.any_purpose for rule in (self.store, self.purge)):
-            raise ValueError("any_purpose in the rules for retrieve and inspect only")
+    def _limits_where_they_apply(self) -> RulesBody:
+        for name, rule in (("store", self.store), ("inspect", self.inspect), ("purge", self.purge)):
+            if rule and rule.max_retrievals is not None:
+                raise MemberFault((name, "max_retrievals"), "max_retrievals in the rule for retrieve only")
+            if rule and rule.any_purpose and name != "inspect":
+                raise MemberFault((name, "any_purpose"), "any_purpose in the rules for retrieve and inspect only")
         return self
 
 

@@ -6,20 +6,39 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from vsqlvault.errors import FieldError
 from vsqlvault.errors.suggestions import did_you_mean
+from vsqlvault.errors.wording import expected_by
 
 MAX_FAULTS = 20
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class MemberFault(ValueError):
+    """A fault that a validator of a whole model finds in one of its fields."""
+
+    def __init__(self, field: str | tuple[str, ...], expected: str) -> None:
+        self.field = (field,) if isinstance(field, str) else field
+        self.expected = expected
+        super().__init__(expected)
+
+
 def field_errors(model: type[BaseModel], refused: ValidationError) -> list[FieldError]:
     """Return the first faults that ``model`` found."""
-    return [
-        FieldError(field_path(error["loc"]), _expected(model, error["loc"], error["type"], error["msg"]))
-        for error in refused.errors(include_url=False, include_input=False)[:MAX_FAULTS]
-    ]
+    return [_field_error(model, error) for error in refused.errors(include_url=False, include_input=False)[:MAX_FAULTS]]
+
+
+def _field_error(model: type[BaseModel], error: ErrorDetails) -> FieldError:
+    location, kind = error["loc"], error["type"]
+    fault = error.get("ctx", {}).get("error")
+    if isinstance(fault, MemberFault):
+        return FieldError(field_path((*location, *fault.field)), fault.expected)
+    if kind == "extra_forbidden":
+        *way, name = location
+        return FieldError(field_path(location), unknown_field(str(name), _names_at(model, way)))
+    return FieldError(field_path(location), "required" if kind == "missing" else expected_by(error))
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
@@ -37,19 +56,6 @@ def field_path(location: tuple[int | str, ...]) -> str:
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
     path = "".join(parts).removeprefix(".")
     return path if path.isascii() and path.isprintable() and len(path) <= 128 else "(unprintable)"  # noqa: PLR2004
-
-
-def _expected(model: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        *way, name = location
-        return unknown_field(str(name), _names_at(model, way))
-    if kind == "missing":
-        return "required"
-    message = message.removeprefix("Value error, ")
-    for start in ("Input should be a valid ", "Input should be ", "String should ", "Input should "):
-        if message.startswith(start):
-            return message.removeprefix(start)
-    return message
 
 
 def _names_at(model: type[BaseModel], way: Iterable[int | str]) -> list[str]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from vsqlvault.errors import InvalidQuery, InvalidTime
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.http.schemas.field_errors import Model, field_errors
 from vsqlvault.model.api_key import ApiKeyState
+from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryState
+from vsqlvault.model.purge import PurgeReason
 from vsqlvault.model.text import is_readable
 from vsqlvault.model.times import EPOCH, parse_time
 
@@ -42,6 +54,20 @@ def _query_boolean(text: Any) -> Any:
     if text in {"true", "false"}:
         return text == "true"
     raise ValueError("true or false")
+
+
+def _operation(text: str) -> str:
+    return _one_of(text, [each.value for each in Operation], "an operation of the access log")
+
+
+def _purge_reason(text: str) -> str:
+    return _one_of(text, [each.value for each in PurgeReason], "a reason of the purge log")
+
+
+def _one_of(text: str, known: list[str], what: str) -> str:
+    if text not in known:
+        raise ValueError(f"{what}{did_you_mean(text, known)}")
+    return text
 
 
 WholeNumber = Annotated[int, BeforeValidator(_ascii_integer), Field(ge=0, le=999_999_999)]
@@ -96,11 +122,19 @@ class LogQueryBase(Query):
     reason: QueryText | None = None
     request_id: QueryText | None = None
 
+    @field_validator("until")
+    @classmethod
+    def _not_before_since(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("since")
+        if until is not None and since is not None and until < since:
+            raise ValueError("a time that is not before since")
+        return until
+
 
 class AccessLogQuery(LogQueryBase):
     """The query of GET /admin/access-log."""
 
-    operation: QueryText | None = None
+    operation: Annotated[QueryText, AfterValidator(_operation)] | None = None
     outcome: Literal["granted", "denied"] | None = None
     identity: QueryText | None = None
     credential_id: QueryText | None = None
@@ -110,8 +144,9 @@ class AccessLogQuery(LogQueryBase):
 
 
 class PurgeLogQuery(LogQueryBase):
-    """The query of GET /admin/purge-log."""
+    """The query of GET /admin/purge-log. The reasons of the access log are not fixed: policy evaluators have their own."""
 
+    reason: Annotated[QueryText, AfterValidator(_purge_reason)] | None = None
     owner_app: QueryText | None = None
     key_ref: QueryText | None = None
     purge_id: QueryText | None = None
