@@ -262,6 +262,65 @@ def test_retention_policies_are_set_from_options_and_from_a_document(run: Run) -
     assert "commanded" in run("policy", "retention", "ls", who="auditor").text
 
 
+def test_setting_a_retention_policy_by_options_keeps_its_other_members(run: Run) -> None:
+    words = ("policy", "retention", "set", "merged", "--json")
+    first = ("--max-days", "30", "--inactivity-days", "9", "--data-class", "cde", "--required-metadata", "merchant")
+    assert run(*words, *first, who="vault-admin").code == 0
+    changed = run(*words, "--max-days", "40", "--max-value-bytes", "99", who="vault-admin")
+    (second,) = changed.documents
+    assert (second["max_retention_days"], second["max_value_bytes"], second["inactivity_days"]) == (40, 99, 9)
+    assert (second["data_class"], second["required_metadata"], second["version"]) == ("cde", ["merchant"], 2)
+    assert (
+        changed.err == "vsql-vault: kept of version 1: inactivity_days, purge_method, data_class, required_metadata\n"
+    )
+    (third,) = run(*words, "--max-days", "50", "--replace", who="vault-admin").documents
+    assert (third["inactivity_days"], third["data_class"], third["required_metadata"]) == (None, None, [])
+
+
+def test_a_policy_that_is_printed_can_be_set_from_that_file(run: Run) -> None:
+    run("policy", "retention", "set", "printed", "--max-days", "30", "--max-value-bytes", "7", who="vault-admin")
+    printed = run("policy", "retention", "get", "printed", "--json", who="auditor").out
+    again = run("policy", "retention", "set", "printed", "--file", "-", "--json", stdin=printed, who="vault-admin")
+    assert again.code == 0, again.err
+    assert (again.documents[0]["max_value_bytes"], again.documents[0]["version"]) == (7, 2)
+    other = run("policy", "retention", "set", "other", "--file", "-", stdin=printed, who="vault-admin")
+    assert (other.code, "--file: purpose: expected other" in other.err) == (2, True)
+
+
+def test_options_beside_a_file_are_refused_because_they_would_be_ignored(run: Run) -> None:
+    words = ("policy", "retention", "set", "beside", "--file", "-", "--max-days", "3")
+    done = run(*words, stdin=b'{"max_retention_days": 5}', who="vault-admin")
+    assert (done.code, "--file: expected no option for max_retention_days beside it" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"rules": {"retreive": {}}}, "'rules.retreive': expected one of store, retrieve, inspect, purge (did you mean retri"),
+        ({"rule": {}}, "'rule': expected one of rules, evaluator, parameters, description (did you mean rules?)"),
+        ({"rules": {"store": 1}}, "rules.store: expected an object"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_word_of_an_access_policy_is_named_with_the_nearest(
+    run: Run, document: dict[str, Any], said: str
+) -> None:
+    words = ("policy", "access", "set", "misspelt", "--file", "-")
+    done = run(*words, stdin=json.dumps(document).encode(), who="vault-admin")
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_warnings_about_a_policy_are_printed(run: Run) -> None:
+    words = ("policy", "retention", "set", "warned", "--max-days", "3", "--allowed-access-policy", "nowhere-defined")
+    assert "vsql-vault: warning: access policy nowhere-defined is not defined" in run(*words, who="vault-admin").err
+
+
+def test_a_profile_may_stand_before_the_command(run: Run) -> None:
+    done = run("--profile", "none", "get", "card/x")
+    assert (done.code, "vsqlvault/client.toml" in done.err) == (2, True)
+    other = run("--profile", "none", "check-config")
+    assert (other.code, "--profile: expected a command that calls a vault" in other.err) == (2, True)
+
+
 def test_holds_are_placed_read_listed_and_released(run: Run, entry: str) -> None:
     run("put", entry, stdin=b"value")
     purpose, _, external_id = entry.partition("/")

@@ -181,6 +181,23 @@ def test_no_pause_ends_later_than_the_bound() -> None:
     assert raised.value.retry_after_seconds == 1
 
 
+def test_a_vault_that_never_answered_is_given_up_after_the_first_contact() -> None:
+    clock = Clock()
+    course = Attempts(PUT, Retries(first_contact_seconds=2), clock=clock, has_answered=False, jitter=random.Random(1))
+    assert course.pause_after(UNSENT) is not None
+    clock.now = 2.0
+    assert course.pause_after(UNSENT) is None
+
+
+@pytest.mark.parametrize("first", [refused(503, "overloaded"), LOST])
+def test_a_vault_that_was_reached_in_this_call_is_tried_for_the_whole_time(first: Answer | Broken) -> None:
+    clock = Clock()
+    course = Attempts(PUT, Retries(), clock=clock, has_answered=False, jitter=random.Random(1))
+    assert course.pause_after(first) is not None
+    clock.now = 20.0
+    assert course.pause_after(UNSENT) is not None
+
+
 def test_attempts_are_bounded() -> None:
     course = attempts(PUT, Retries(max_attempts=3, max_seconds=1e9))
     assert [course.pause_after(UNSENT) is None for _ in range(3)] == [False, False, True]
@@ -198,7 +215,9 @@ def test_retry_after_as_a_date_to_come_is_the_time_until_then() -> None:
     assert 3500 < retry_after(Answer(503, {"retry-after": at}, b"")) <= 3600
 
 
-@pytest.mark.parametrize("options", [{"max_attempts": 0}, {"max_seconds": -1}, {"first_pause_seconds": -1}])
+@pytest.mark.parametrize(
+    "options", [{"max_attempts": 0}, {"max_seconds": -1}, {"first_pause_seconds": -1}, {"first_contact_seconds": -1}]
+)
 def test_bounds_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="retries"):
         Retries(**options)

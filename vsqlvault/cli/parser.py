@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vsqlvault.cli.client.commands import PROFILE_HELP
 from vsqlvault.cli.client.commands import add_commands as add_client_commands
 from vsqlvault.cli.exit_codes import exit_code
 from vsqlvault.cli.table import COMMANDS, LAST_COMMANDS, SERVE, Command
@@ -53,6 +54,7 @@ def command_parser(arguments: Sequence[str] = ()) -> Parser:
     parser.add_argument(
         "--key", metavar="KEY", help="with --dev: this API key. Default: VSQL_VAULT_API_KEY, or a new key"
     )
+    parser.add_argument("--profile", metavar="NAME", help=PROFILE_HELP)
     parser.set_defaults(run=_runner(SERVE), dev=False, is_server=True)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
@@ -69,7 +71,7 @@ def command_parser(arguments: Sequence[str] = ()) -> Parser:
 
 
 def first_word(arguments: Sequence[str]) -> tuple[str | None, Path | None]:
-    """Return the first word that is not an option, and the file of ``--config``."""
+    """Return the first word that is neither an option nor the value of one, and the file of ``--config``."""
     word: str | None = None
     config: Path | None = None
     rest = list(arguments)
@@ -78,6 +80,8 @@ def first_word(arguments: Sequence[str]) -> tuple[str | None, Path | None]:
         name, equals, value = argument.partition("=")
         if name == "--config":
             config = Path(value if equals else (rest.pop(0) if rest else ""))
+        elif name == "--profile" and not equals:
+            del rest[:1]
         elif word is None and not argument.startswith("-"):
             word = argument
     return word, config
@@ -106,7 +110,10 @@ def print_man_page(_: argparse.Namespace, __: ReadSettings) -> None:
 
 
 def _run(arguments: Sequence[str]) -> Any:
-    options = command_parser(arguments).parse_args(arguments)
+    parser = command_parser(arguments)
+    options = parser.parse_args(arguments)
+    if options.profile is not None and "handler" not in options:
+        parser.error("--profile: expected a command that calls a vault, such as get")
     return options.run(options, _settings)
 
 

@@ -80,6 +80,7 @@ class Base:
             proxy=proxy,
             insecure_plaintext=insecure_plaintext,
         )
+        self._has_answered = False
         self._open(transport, sleep)
 
     @classmethod
@@ -104,7 +105,13 @@ class Base:
 
     def _attempts(self, request: Request[Any]) -> Attempts[Any]:
         settings = self._settings
-        return Attempts(request, settings.retries, clock=time.monotonic, new_credential=settings.asks_for_secret)
+        return Attempts(
+            request,
+            settings.retries,
+            clock=time.monotonic,
+            new_credential=settings.asks_for_secret,
+            has_answered=self._has_answered,
+        )
 
     def _headers(self, request: Request[Any], secret: str | None, attempt: Attempt) -> dict[str, str]:
         """Return the headers of one attempt. Those of the request win over those of a hook, the credential over both."""
@@ -114,6 +121,7 @@ class Base:
         return {**headers, **self._settings.credential(secret)}
 
     def _tell(self, attempt: Attempt, outcome: Outcome, started_at: float, pause: float | None) -> None:
+        self._has_answered = self._has_answered or isinstance(outcome, Answer)
         if not self._settings.hooks.after:
             return
         if isinstance(outcome, Answer):

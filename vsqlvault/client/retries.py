@@ -33,7 +33,8 @@ class Retries:
 
     A pause begins at ``first_pause_seconds``, doubles up to ``max_pause_seconds``, and is cut at random down to a half. A
     ``Retry-After`` of the vault is waited for in full. After ``max_attempts``, or where the next pause would end later than
-    ``max_seconds`` after the first attempt began, the last failure is raised.
+    ``max_seconds`` after the first attempt began, the last failure is raised. Where the vault never answered this client, no
+    connection is tried for longer than ``first_contact_seconds``: the address is probably wrong.
 
     ``repeat_retrievals`` lets ``get`` be sent again after its answer was lost: where the access policy limits retrievals,
     one ``get`` can then use up more than one.
@@ -43,10 +44,12 @@ class Retries:
     max_seconds: float = 30.0
     first_pause_seconds: float = 0.1
     max_pause_seconds: float = 5.0
+    first_contact_seconds: float = 2.0
     repeat_retrievals: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or min(self.max_seconds, self.first_pause_seconds, self.max_pause_seconds) < 0:
+        times = (self.max_seconds, self.first_pause_seconds, self.max_pause_seconds, self.first_contact_seconds)
+        if self.max_attempts < 1 or min(times) < 0:
             raise ValueError("retries: expected at least one attempt, and no negative seconds")
 
 
@@ -74,15 +77,20 @@ class Attempts(Generic[Result]):
         *,
         clock: Callable[[], float],
         new_credential: bool = False,
+        has_answered: bool = True,
         jitter: random.Random = JITTER,
     ) -> None:
-        """``new_credential``: the credential is asked for at each attempt, so that one refused can be followed by another."""
+        """``new_credential``: the credential is asked for at each attempt, so that one refused can be followed by another.
+
+        ``has_answered``: the vault has answered this client before.
+        """
         self.request = request
         self.number = 1
         self._retries = retries
         self._clock = clock
         self._jitter = jitter
         self._may_renew = new_credential
+        self._has_answered = has_answered
         self._started_at = clock()
         self._maybe_applied = False
 
@@ -92,7 +100,7 @@ class Attempts(Generic[Result]):
         if not may_repeat or self.number >= self._retries.max_attempts:
             return None
         pause = self._backoff() + (retry_after(outcome) if isinstance(outcome, Answer) else 0.0)
-        if self._clock() - self._started_at + pause > self._retries.max_seconds:
+        if self._clock() - self._started_at + pause > self._max_seconds(outcome):
             return None
         self.number += 1
         return pause
@@ -133,6 +141,11 @@ class Attempts(Generic[Result]):
         if slug in NOT_PASSING:
             return False
         return True if slug in REFUSED_UNSTARTED else self._lost()
+
+    def _max_seconds(self, outcome: Outcome) -> float:
+        self._has_answered = self._has_answered or isinstance(outcome, Answer) or outcome.was_sent
+        longest = self._retries.max_seconds
+        return longest if self._has_answered else min(longest, self._retries.first_contact_seconds)
 
     def _lost(self) -> bool:
         repeat = self.request.repeat

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -147,7 +147,7 @@ def time_text(name: str, at: Time) -> str:
     """Return RFC 3339 in UTC. Raises InvalidTime: the time has no offset."""
     if isinstance(at, str):
         return at
-    if at.tzinfo is None or at.utcoffset() is None:
+    if not isinstance(at, datetime) or at.tzinfo is None or at.utcoffset() is None:
         raise InvalidTime(errors=[FieldProblem(name, "a datetime with a time zone")])
     return at.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
@@ -161,7 +161,7 @@ def duration(text: str | timedelta) -> timedelta:
     """Return how long ``2w``, ``90d``, ``12h``, ``30m`` or ``45s`` is. Raises ValidationFailed."""
     if isinstance(text, timedelta):
         return text
-    match = _DURATION.fullmatch(text)
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValidationFailed(errors=[FieldProblem("ttl", "a number and w, d, h, m or s, such as 90d")])
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
@@ -177,6 +177,30 @@ def json_body(document: Mapping[str, Any]) -> bytes:
         ) from None
 
 
+def whole(name: str, number: int) -> int:
+    """Return a whole number. Raises ValidationFailed."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValidationFailed(errors=[FieldProblem(name, "a whole number")])
+    return number
+
+
+def bytes_of(name: str, value: bytes | str) -> bytes:
+    """Return bytes as they are, and text in UTF-8. Raises ValidationFailed: anything else, such as a number."""
+    try:
+        if isinstance(value, (bytes, bytearray, memoryview, str)):
+            return value.encode("utf-8") if isinstance(value, str) else bytes(value)
+    except UnicodeEncodeError:
+        pass
+    raise ValidationFailed(errors=[FieldProblem(name, "bytes or text")])
+
+
+def texts(name: str, items: Sequence[str]) -> list[str]:
+    """Return a list of texts. Raises ValidationFailed, also for one text: it would be a list of its letters."""
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise ValidationFailed(errors=[FieldProblem(name, "a list of texts")])
+    return list(items)
+
+
 def without_none(**members: Any) -> dict[str, Any]:
     """Return the members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
@@ -188,6 +212,9 @@ def conditions(
     """Return the headers of a conditional request. ``create_only`` is ``If-None-Match: *``."""
     if if_match is not None and create_only:
         raise ValidationFailed(errors=[FieldProblem("if_match", "not together with create_only")])
+    for name, tag in (("if_match", if_match), ("if_none_match", if_none_match)):
+        if tag is not None and not (isinstance(tag, str) and tag.isascii()):
+            raise ValidationFailed(errors=[FieldProblem(name, "an entity tag, such as the etag of an entry")])
     given = (("If-Match", if_match), ("If-None-Match", "*" if create_only else if_none_match))
     return tuple((name, tags) for name, tags in given if tags is not None)
 

@@ -38,12 +38,14 @@ def _tags(text: str) -> str:
     return text
 
 
+PROFILE_HELP = "for commands that call a vault: a profile of ~/.config/vsqlvault/client.toml"
 IF_MATCH: dict[str, Any] = {"type": _tags, "metavar": "ETAG", "help": "change only this version"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of the commands and return its exit code."""
     parser = Parser(prog="vsql-vault")
+    parser.set_defaults(profile=None)
     add_commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
     return run(parser.parse_args(arguments))
 
@@ -65,7 +67,7 @@ def add_commands(commands: Any) -> None:
 
     def add(name: str, handler: str, text: str, to: Any = commands) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = to.add_parser(name, help=text, description=text)
-        command.add_argument("--profile", metavar="NAME", help="a profile of ~/.config/vsqlvault/client.toml")
+        command.add_argument("--profile", default=argparse.SUPPRESS, metavar="NAME", help=PROFILE_HELP)
         add_json(command)
         command.add_argument("--quiet", action="store_true", help="print only what was asked for, and errors")
         command.set_defaults(run=run, handler=handler)
@@ -194,9 +196,11 @@ def _add_retention(add: Add, to: Any) -> None:
     add("get", "rules.retention_get", "print the retention policy of a purpose", to).add_argument(
         "purpose", metavar="PURPOSE"
     )
-    put = add("set", "rules.retention_set", "put the retention policy of a purpose in force", to)
+    put = add("set", "rules.retention_set", "put the retention policy of a purpose in force, or change it", to)
     put.add_argument("purpose", metavar="PURPOSE")
-    put.add_argument("--file", metavar="FILE", help="its JSON document, - for standard input, in place of the options")
+    put.add_argument(
+        "--file", metavar="FILE", help="its whole JSON document, - for standard input, in place of the options"
+    )
     put.add_argument(
         "--max-days", dest="max_retention_days", type=_whole, metavar="N", help="how many days entries are kept at most"
     )
@@ -204,8 +208,18 @@ def _add_retention(add: Add, to: Any) -> None:
     put.add_argument(
         "--method", dest="purge_method", metavar="NAME", help="how entries are purged; default: physical-delete"
     )
+    put.add_argument("--inactivity-days", type=_whole, metavar="N", help="how many days after the last retrieval")
+    put.add_argument("--max-value-bytes", type=_whole, metavar="N", help="how many bytes a value has at most")
+    for option, name, text in (
+        ("--allowed-access-policy", "allowed_access_policies", "an access policy that entries may name, repeatable"),
+        ("--required-metadata", "required_metadata", "a member that metadata must have, repeatable"),
+    ):
+        put.add_argument(option, dest=name, action="append", metavar="NAME", help=text)
     for name in ("description", "justification", "legal-basis", "data-class"):
         put.add_argument(f"--{name}", metavar="TEXT")
+    put.add_argument(
+        "--replace", action="store_true", help="do not keep members of the policy in force that are not given"
+    )
     put.add_argument(
         "--dry-run", action="store_true", help="show what it would do to stored entries, and change nothing"
     )

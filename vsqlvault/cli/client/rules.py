@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from vsqlvault.cli.client.values import metadata_of, place_of, read_document
-from vsqlvault.cli.output import print_json, print_members, print_rows
+from vsqlvault.cli.output import document_of, print_json, print_members, print_rows
 from vsqlvault.cli.output_files import require_writable, write_document
-from vsqlvault.client import Vault
-from vsqlvault.client.errors import Unusable
+from vsqlvault.client import RetentionPolicy, Vault
+from vsqlvault.client.errors import PolicyNotFound, Unusable
+from vsqlvault.errors.suggestions import did_you_mean
 
 ACCESS_COLUMNS = ("name", "version", "evaluator", "built_in", "created_by", "created_at", "description")
 RETENTION_COLUMNS = (
@@ -25,8 +27,14 @@ HOLD_COLUMNS = ("name", "version", "state", "case_reference", "selector", "held_
 ACCESS_MEMBERS = ("evaluator", "parameters", "description")
 RULES = ("store", "retrieve", "inspect", "purge")
 RETENTION_MEMBERS = (
-    "max_retention_days", "default_ttl_days", "purge_method", "description", "justification", "legal_basis", "data_class",
+    "max_retention_days", "default_ttl_days", "inactivity_days", "purge_method", "description", "justification", "legal_basis",
+    "data_class", "allowed_access_policies", "max_value_bytes", "required_metadata",
 )  # fmt: skip
+READ_ONLY = frozenset({
+    "name", "purpose", "version", "require_purge_proof", "built_in", "dropped", "created_by", "created_at", "effect",
+    "warnings",
+})  # fmt: skip
+"""Members of a printed policy that a new version does not take: ``get --json`` prints what ``set --file`` reads."""
 
 
 def access_get(vault: Vault, options: argparse.Namespace) -> None:
@@ -36,15 +44,14 @@ def access_get(vault: Vault, options: argparse.Namespace) -> None:
 
 def access_set(vault: Vault, options: argparse.Namespace) -> None:
     """Put an access policy in force, from a JSON document as the HTTP API takes it."""
-    document = read_document(options.file)
+    document = _document(options.file, options.name, ("rules", *ACCESS_MEMBERS))
     rules = document.pop("rules", {})
-    _require(document, ACCESS_MEMBERS, "rules")
-    if (
-        not isinstance(rules, dict)
-        or set(rules) - set(RULES)
-        or not all(isinstance(rule, dict) for rule in rules.values())
-    ):
+    if not isinstance(rules, dict):
         raise Unusable(f"--file: rules: expected an object with {', '.join(RULES)}")
+    _require(rules, RULES, "rules.")
+    for name, rule in rules.items():
+        if not isinstance(rule, dict):
+            raise Unusable(f"--file: rules.{name}: expected an object")
     _print(vault.policies.access.put(options.name, **rules, **document, if_match=options.if_match), options)
 
 
@@ -94,17 +101,42 @@ def retention_get(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def retention_set(vault: Vault, options: argparse.Namespace) -> None:
-    """Put a retention policy in force, from options or from a JSON document as the HTTP API takes it."""
+    """Put a retention policy in force: options change the one in force, a JSON document or ``--replace`` replaces it."""
+    given = {name: value for name in RETENTION_MEMBERS if (value := getattr(options, name)) is not None}
+    old = None
     if options.file is not None:
-        document = read_document(options.file)
-        document.pop("require_purge_proof", None)
-        _require(document, RETENTION_MEMBERS)
-    else:
-        document = {name: value for name in RETENTION_MEMBERS if (value := getattr(options, name)) is not None}
-    if "max_retention_days" not in document:
+        if given:
+            raise Unusable(f"--file: expected no option for {next(iter(given))} beside it")
+        given = _document(options.file, options.purpose, RETENTION_MEMBERS)
+    elif not given:
+        raise Unusable("expected an option of the policy, such as --max-days, or --file")
+    elif not options.replace:
+        old = _retention_in_force(vault, options.purpose)
+    kept = _kept(old, given)
+    if "max_retention_days" not in kept | given:
         raise Unusable("expected --max-days, or --file with max_retention_days")
-    put = vault.policies.retention.put
-    _print(put(options.purpose, **document, dry_run=options.dry_run, if_match=options.if_match), options)
+    if kept and not options.quiet:
+        print(f"vsql-vault: kept of version {old.version if old else 0}: {', '.join(kept)}", file=sys.stderr)
+    saved = vault.policies.retention.put(
+        options.purpose,
+        **kept | given,
+        dry_run=options.dry_run,
+        if_match=options.if_match or (old.etag if old else None),
+    )
+    _print(saved, options)
+
+
+def _retention_in_force(vault: Vault, purpose: str) -> RetentionPolicy | None:
+    try:
+        return vault.policies.retention.get(purpose)
+    except PolicyNotFound:
+        return None
+
+
+def _kept(old: RetentionPolicy | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of the policy in force that no option gives, those that are set."""
+    members = {name: getattr(old, name) for name in RETENTION_MEMBERS if name not in given} if old else {}
+    return {name: value for name, value in members.items() if value not in (None, ())}
 
 
 def retention_ls(vault: Vault, options: argparse.Namespace) -> None:
@@ -164,12 +196,26 @@ def review_access(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def _print(found: Any, options: argparse.Namespace) -> None:
+    for warning in getattr(found, "warnings", ()):
+        print(f"vsql-vault: warning: {warning}", file=sys.stderr)
     if options.json:
         print_json(found)
     elif not options.quiet:
-        print_members(found)
+        print_members({name: member for name, member in document_of(found).items() if name != "warnings"})
 
 
-def _require(document: dict[str, Any], known: tuple[str, ...], *more: str) -> None:
+def _document(file: str, name: str, members: tuple[str, ...]) -> dict[str, Any]:
+    """Return the members of the policy in a file, which may be one that ``get --json`` printed. Raises Unusable."""
+    document = read_document(file)
+    for place in ("name", "purpose"):
+        if document.get(place, name) != name:
+            raise Unusable(f"--file: {place}: expected {name}, as the argument")
+    document = {member: value for member, value in document.items() if member not in READ_ONLY}
+    _require(document, members)
+    return document
+
+
+def _require(document: dict[str, Any], known: tuple[str, ...], place: str = "") -> None:
     if unknown := sorted(set(document) - set(known)):
-        raise Unusable(f"--file: {unknown[0]!a}: expected one of {', '.join((*more, *known))}")
+        near = did_you_mean(unknown[0], known)
+        raise Unusable(f"--file: {place + unknown[0]!a}: expected one of {', '.join(known)}{near}")

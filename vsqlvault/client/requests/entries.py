@@ -21,6 +21,7 @@ from vsqlvault.client.wire import (
     Repeat,
     Request,
     Time,
+    bytes_of,
     conditions,
     duration,
     external_id_path,
@@ -29,6 +30,7 @@ from vsqlvault.client.wire import (
     purpose_path,
     read_time,
     time_text,
+    whole,
     without_none,
 )
 
@@ -56,8 +58,9 @@ def put(
     ``timedelta``) is turned into ``expires_at`` by this machine's clock, once for all attempts. ``create_only`` never
     replaces, ``if_match`` replaces only that version; else PreconditionFailed.
     """
+    content = bytes_of("value", value)
     body = without_none(
-        encrypted_value=value if isinstance(value, str) else b64encode(value).decode("ascii"),
+        encrypted_value=value if isinstance(value, str) else b64encode(content).decode("ascii"),
         encoding=None if isinstance(value, str) else "base64",
         key_ref=key_ref,
         algorithm_hint=algorithm_hint,
@@ -167,7 +170,7 @@ def delete(
     """
     headers = conditions(if_match)
     if wait_seconds is not None:
-        headers = (*headers, ("Prefer", f"wait={wait_seconds}"))
+        headers = (*headers, ("Prefer", f"wait={whole('wait_seconds', wait_seconds)}"))
     repeat = Repeat.IDEMPOTENT if is_one_version(if_match) else Repeat.ONCE
     path = _path(purpose, external_id)
     return Request("DELETE", ROUTE, path, lambda answer: read(Purge, answer.document(), answer), repeat, headers)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from vsqlvault.client.decoding import read
+from vsqlvault.client.errors import FieldProblem, ValidationFailed
 from vsqlvault.client.requests.paging import listed
 from vsqlvault.client.results.entries import Entry
 from vsqlvault.client.results.rules import AccessPolicy, Explanation, Hold, RetentionPolicy, Rule
@@ -27,6 +28,8 @@ from vsqlvault.client.wire import (
     name_path,
     purpose_path,
     query_of,
+    texts,
+    whole,
     without_none,
 )
 
@@ -51,7 +54,7 @@ def put_access_policy(
     """Put an access policy in force. An operation without a rule is denied; ``inspect`` without one follows ``retrieve``."""
     rules = without_none(store=store, retrieve=retrieve, inspect=inspect, purge=purge)
     body = without_none(
-        rules={operation: _rule(rule) for operation, rule in rules.items()},
+        rules={operation: _rule(operation, rule) for operation, rule in rules.items()},
         evaluator=evaluator,
         parameters=parameters,
         description=description,
@@ -100,8 +103,8 @@ def explain(
         purpose=purpose,
         external_id=external_id,
         identity=identity,
-        purposes=list(purposes),
-        roles=list(roles),
+        purposes=texts("purposes", purposes),
+        roles=texts("roles", roles),
         access_policy=access_policy,
     )
     purpose_path(purpose)
@@ -125,14 +128,20 @@ def put_retention_policy(
     justification: str | None = None,
     legal_basis: str | None = None,
     data_class: str | None = None,
+    allowed_access_policies: Sequence[str] | None = None,
+    max_value_bytes: int | None = None,
+    required_metadata: Sequence[str] | None = None,
+    inactivity_days: int | None = None,
     dry_run: bool = False,
     if_match: str | None = None,
     create_only: bool = False,
 ) -> Request[RetentionPolicy]:
     """Put the retention policy of a purpose in force; it binds entries already stored, too.
 
+    It replaces the policy in force: a member that is left out gets its default.
     ``effect`` of the result counts what a changed maximum does to them. ``dry_run`` only counts.
     """
+    lists = {"allowed_access_policies": allowed_access_policies, "required_metadata": required_metadata}
     body = without_none(
         max_retention_days=max_retention_days,
         default_ttl_days=default_ttl_days,
@@ -141,6 +150,9 @@ def put_retention_policy(
         justification=justification,
         legal_basis=legal_basis,
         data_class=data_class,
+        max_value_bytes=max_value_bytes,
+        inactivity_days=inactivity_days,
+        **{name: texts(name, items) for name, items in lists.items() if items is not None},
     )
     route, name = f"{RETENTION}/{{purpose}}", purpose_path(purpose)
     if dry_run:
@@ -211,7 +223,7 @@ def hold_versions(name: str) -> Request[Page[Hold]]:
 def diff(kind: str, name: str, version: int, *, from_version: int | None = None) -> Request[Mapping[str, Any]]:
     """Compare two versions of a rule. ``kind`` is ``access-policies``, ``retention-policies`` or ``legal-holds``."""
     base = f"/admin/{name_path(kind)}"
-    path = f"{base}/{name_path(name)}/versions/{int(version)}/diff" + query_of(**{"from": from_version})
+    path = f"{base}/{name_path(name)}/versions/{whole('version', version)}/diff" + query_of(**{"from": from_version})
     return Request("GET", f"{base}/{{name}}/versions/{{version}}/diff", path, Answer.document, Repeat.READ)
 
 
@@ -224,12 +236,14 @@ def replay(
     return Request("POST", route, path, Answer.document, Repeat.READ, body=json_body(policy))
 
 
-def _rule(rule: RuleLike) -> dict[str, Any]:
-    if not isinstance(rule, Rule):
+def _rule(operation: str, rule: RuleLike) -> dict[str, Any]:
+    if isinstance(rule, Mapping):
         return dict(rule)
+    if not isinstance(rule, Rule):
+        raise ValidationFailed(errors=[FieldProblem(operation, "a Rule or a mapping")])
     document = asdict(rule)
     apps = rule.allowed_apps
-    return {**document, "allowed_apps": None if apps is None else list(apps)}
+    return {**document, "allowed_apps": None if apps is None else texts("allowed_apps", apps)}
 
 
 def _reads(kind: type[Kind]) -> Callable[[Answer], Kind]:

@@ -17,7 +17,9 @@ from vsqlvault.client.wire import (
     id_path,
     json_body,
     query_of,
+    texts,
     time_text,
+    whole,
     without_none,
 )
 
@@ -38,8 +40,8 @@ def create_key(
     """Make an API key. ``purposes`` ``["*"]`` grants all. The result has the only copy of the key."""
     body = without_none(
         app=app,
-        purposes=list(purposes),
-        roles=list(roles),
+        purposes=texts("purposes", purposes),
+        roles=texts("roles", roles),
         identity=identity,
         expires_at=None if expires_at is None else time_text("expires_at", expires_at),
         description=description,
@@ -114,12 +116,12 @@ def verifier_key() -> Request[str]:
 
 def inclusion_proof(index: int) -> Request[str]:
     """Return the proof that a row of the logs is under the newest checkpoint."""
-    return Request("GET", "/audit/proof/{index}", f"/audit/proof/{int(index)}", Answer.text, Repeat.READ)
+    return Request("GET", "/audit/proof/{index}", f"/audit/proof/{whole('index', index)}", Answer.text, Repeat.READ)
 
 
 def consistency_proof(first: int, second: int) -> Request[Mapping[str, Any]]:
     """Return the proof that the log of ``first`` rows is how that of ``second`` rows begins."""
-    return _read("/audit/consistency", query_of(**{"from": int(first), "to": int(second)}))
+    return _read("/audit/consistency", query_of(**{"from": whole("first", first), "to": whole("second", second)}))
 
 
 def attest() -> Request[Mapping[str, Any]]:

@@ -32,6 +32,7 @@ class AccessPolicy:
     created_by: str | None
     created_at: datetime | None
     dropped: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -62,9 +63,14 @@ class RetentionPolicy:
     justification: str | None
     legal_basis: str | None
     data_class: str | None
+    allowed_access_policies: tuple[str, ...] | None = None
+    max_value_bytes: int | None = None
+    required_metadata: tuple[str, ...] = ()
+    inactivity_days: int | None = None
     created_by: str | None
     created_at: datetime | None
     effect: RetentionEffect | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -87,6 +93,7 @@ class Hold:
     created_at: datetime | None
     released_by: str | None
     released_at: datetime | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:

@@ -11,7 +11,7 @@ from vsqlvault.client.requests import entries
 from vsqlvault.client.results.entries import Entry, RetrievedEntry, StoredEntry
 from vsqlvault.client.sealed.cipher import ALGORITHM, seal, unseal
 from vsqlvault.client.sealed.keyrings import DataKey, KeyRing
-from vsqlvault.client.wire import Request, Time, external_id_path, purpose_path
+from vsqlvault.client.wire import Request, Time, bytes_of, external_id_path, purpose_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def put(
     """Return the request that stores a plaintext sealed. The value is sealed once, for all attempts."""
     purpose_path(purpose)
     external_id_path(external_id)
-    content = plaintext.encode("utf-8") if isinstance(plaintext, str) else bytes(plaintext)
+    content = bytes_of("plaintext", plaintext)
     return entries.put(
         purpose,
         external_id,
