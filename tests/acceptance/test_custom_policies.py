@@ -180,7 +180,7 @@ class TestUndefinedPolicies:
     def test_the_report_lists_it(self, vault: VaultServer) -> None:
         vault.stored("payments", "card/undefined-4", MARKER, access_policy="undefined-4")
         report = vault.call("auditor", "GET", "/compliance/report").json
-        assert report["undefined_access_policies"]["undefined-4"] == 1
+        assert report["undefined_access_policies"]["entries_by_policy"]["undefined-4"] == 1
 
     def test_it_can_be_forbidden(self, another_vault: Any) -> None:
         server = another_vault(settings="[access]\nrequire_defined_policy = true\n")

@@ -105,7 +105,9 @@ DATA: dict[str, Count] = {
     "key_inventory/figures/in_use/*/cryptoperiod_days": lambda f, p: f.cryptoperiod(c.named(f, p, "key_ref")),
     "key_inventory/figures/in_use_not_listed": lambda f, _: max(0, len(f.keys) - 100),
     "key_inventory/charts/*/bars/*/values/*": c.in_key_chart,
-    "undefined_access_policies/*": lambda f, p: sum(row["access_policy"] == p[-1] for row in f.entries),
+    "undefined_access_policies/entries_by_policy/*": lambda f, p: sum(
+        row["access_policy"] == p[-1] for row in f.entries
+    ),
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -15,14 +16,16 @@ from vsqlvault.cli.client.commands import COMMANDS as CLIENT_COMMANDS
 from vsqlvault.cli.table import COMMANDS
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.interfaces.evidence import DayCount
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.database_access import DatabaseAccess
 from vsqlvault.model.pci_dss import REQUIREMENTS
 from vsqlvault.model.purge import PurgeReason
+from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.reviews import LOG_READS, READS
 
-ROUTE = re.compile(r"\b(GET|POST|PUT|DELETE) (/[\w/{}-]*)(?:\?([\w=&-]+))?")
+ROUTE = re.compile(r"\b(GET|POST|PUT|DELETE) (/[\w/{}%:@~-]*)(?:\?([\w=&%:@~-]+))?")
 COMMAND = re.compile(r"vsql-vault ([a-z-]+)")
 ROUTES = {(each.method, each.path): each for each in OPERATIONS}
 ONLY_OF_CONTROLS = ("8.3.1",)
@@ -41,7 +44,7 @@ def route_of(method: str, path: str) -> Operation:
     return next(
         each
         for (of, template), each in ROUTES.items()
-        if of == method and re.sub(r"\{\w+\}", "{}", template) == re.sub(r"\{\w+\}", "{}", path)
+        if of == method and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)
     )
 
 
@@ -78,6 +81,40 @@ def test_the_commands_of_a_section_exist(name: str) -> None:
     known = {each.name for each in COMMANDS} | set(CLIENT_COMMANDS)
     for text in (MEMBERS[name]["method"], MEMBERS[name]["check"]):
         assert set(COMMAND.findall(text)) <= known
+
+
+PLACEHOLDER = re.compile(r"\{\w+\}|=[A-Z]+\b|-in FILE")
+
+
+@pytest.mark.parametrize("name", sorted(MEMBERS.keys() - {"trends", "certificates"}))
+def test_a_check_of_what_is_there_can_be_run_as_it_stands(name: str) -> None:
+    assert PLACEHOLDER.search(MEMBERS[name]["check"]) is None
+
+
+def test_the_check_of_the_days_has_the_limits_of_the_last_one() -> None:
+    days = [DayCount(date(2027, 2, 27)), DayCount(date(2027, 2, 28), stored=2)]
+    context = replace(LIVED, evidence=replace(LIVED.evidence, days=days))
+    check = asyncio.run(_member("trends", context))["check"]
+    assert "since=2027-02-28T00:00:00Z&until=2027-03-01T00:00:00Z" in check
+
+
+def test_a_check_of_rows_of_a_period_names_the_period() -> None:
+    assert LIVED.period is not None
+    bounds = f"since={format_time(LIVED.period.since)}&until={format_time(LIVED.period.until)}"
+    of_logs = {
+        name
+        for name, each in MEMBERS.items()
+        if each["measured"] == "period" and "-log" in each["check"] and name != "trends"
+    }
+    assert of_logs >= {"denied_access", "log_review", "sweeps"}
+    assert [name for name in of_logs if bounds not in MEMBERS[name]["check"]] == []
+
+
+@pytest.mark.parametrize("name", ["legal_holds", "undefined_access_policies", "hardening"])
+def test_a_section_without_a_result_says_how_it_was_counted_too(name: str) -> None:
+    member = asyncio.run(_member(name))
+    assert member["method"].endswith(".")
+    assert ROUTE.search(member["check"])
 
 
 def counted_queries(check: str) -> set[str]:

@@ -13,7 +13,7 @@ from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.access_review import digest_of_all, digest_of_list
 from vsqlvault_plugins.report.review_state import NEVER, Reviewed, review_of, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, rows_not_at_hand
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example, rows_not_at_hand
 
 ON_ENTRIES: Mapping[str, Action] = {
     "store": Action.STORE,
@@ -73,7 +73,8 @@ class AccessReview:
                 "changed since if the digest of who may is another one now."
             ),
             check=(
-                "POST /admin/access-policies/explain repeats a decision, GET /admin/access-log?purpose=NAME has the uses, "
+                "POST /admin/access-policies/explain repeats a decision, "
+                f"GET /admin/access-log?purpose={example(purposes, 'NAME')} has the uses of a purpose, "
                 "GET /admin/access-reviews the reviews."
             ),
             measured="period",

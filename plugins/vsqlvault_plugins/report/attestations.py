@@ -56,7 +56,7 @@ class Attestations:
                 "after the one before. GET /admin/attestations/{number} returns each with "
                 "its signature. vsql-vault verify verifies it."
             ),
-            check="GET /admin/attestations/{number} has each one, vsql-vault verify its signature.",
+            check=f"GET /admin/attestations/{newest.number if newest else '{number}'} has one, vsql-vault verify verifies it.",
             measured="as_of",
             population=len(made),
             exceptions=exceptions,

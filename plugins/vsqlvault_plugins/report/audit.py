@@ -10,7 +10,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.log_archive import ArchivedRows
 from vsqlvault.model.principal import SYSTEM, Role
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, rows_not_at_hand, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, example, rows_not_at_hand, shown
 
 _CHANGES_OF_CREDENTIALS = frozenset({
     "create-api-key", "revoke-api-key", "rotate-signing-key", "credential-added", "credential-changed", "credential-removed",
@@ -74,7 +74,10 @@ class AuditCoverage:
                 "of callers whose credential had the role admin, whatever the operation. Commands on the host run as the vault "
                 "itself, and a row from before the vault recorded roles has none."
             ),
-            check="GET /admin/access-log?operation=NAME has the rows of an operation, as NDJSON or CSV too.",
+            check=(
+                f"GET /admin/access-log?operation={example((each.operation for each in access), 'NAME')} has the rows of an "
+                "operation, as NDJSON or CSV too."
+            ),
             measured="period",
             population=sum(each.rows for each in access),
             exceptions=[
@@ -196,8 +199,8 @@ class PolicyChanges:
             ),
             method="Versions of access and retention policies created in the period.",
             check=(
-                "GET /admin/access-policies/{name}/versions and GET /admin/retention-policies/{purpose}/versions have each "
-                "version."
+                f"GET /admin/access-policies/{example(context.access_policies, '{name}')}/versions and GET "
+                f"/admin/retention-policies/{example(context.retention_policies, '{purpose}')}/versions have versions."
             ),
             measured="period",
             population=evidence.policy_changes_count,

@@ -9,7 +9,7 @@ from typing import Any
 
 from vsqlvault.config import ServerSettings, Settings
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example
 
 SOON = timedelta(days=30)
 MIN_RSA_BITS = 2048
@@ -37,7 +37,10 @@ class Certificates:
                 "The certificates in the files of [server.tls] and [server.forwarded_certificates], as they are read now. "
                 "Keys of token issuers, and certificates of clients, proxies and the database, are not included."
             ),
-            check="GET /metrics has the expiry; openssl x509 -in FILE -noout -text shows a certificate on the host.",
+            check=(
+                "GET /metrics has the expiry; openssl x509 -in "
+                f"{min((each['file'] for each in listed), default='FILE')} -noout -text shows a certificate on the host."
+            ),
             measured="now",
             population=sum("subject" in each for each in listed),
             exceptions=[
@@ -77,7 +80,10 @@ class Cryptography:
                 "Entries not purged, by the algorithm_hint and key_ref that the storing apps set. The vault verifies "
                 "neither. The key that signs the log protects no stored account data."
             ),
-            check="GET /vault/{purpose} lists entries with algorithm_hint and key_ref, GET /admin/key-refs the keys.",
+            check=(
+                f"GET /vault/{example(context.retention_policies, '{purpose}')} lists entries of a purpose with algorithm_hint "
+                "and key_ref, GET /admin/key-refs the keys."
+            ),
             measured="as_of",
             population=sum(hints.values()),
             owner=CUSTODIANS,

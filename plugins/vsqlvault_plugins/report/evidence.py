@@ -31,6 +31,7 @@ from vsqlvault_plugins.report.keys import KeyInventory
 from vsqlvault_plugins.report.log_integrity import LogIntegrity
 from vsqlvault_plugins.report.retention import Retention
 from vsqlvault_plugins.report.reviews import BulkAccess, DataClasses, LogReview, TimeSettings
+from vsqlvault_plugins.report.shape import example
 from vsqlvault_plugins.report.stored_data import StoredData
 from vsqlvault_plugins.report.sweeps import Sweeps
 from vsqlvault_plugins.report.system import NotAssessed, SystemState
@@ -101,7 +102,16 @@ class UndefinedPolicies:
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """The number of entries by the policy that they name."""
-        return dict(sorted(context.entry_statistics.entries_by_undefined_policy.items()))
+        counts = dict(sorted(context.entry_statistics.entries_by_undefined_policy.items()))
+        purpose = example(context.retention_policies, "{purpose}")
+        return {
+            "entries_by_policy": counts,
+            "method": "Entries not purged, by the access policy that they name, if it is not defined.",
+            "check": (
+                f"GET /vault/{purpose}?access_policy={example(counts, 'NAME')} lists the entries of a purpose that name one, "
+                "GET /admin/access-policies the defined policies."
+            ),
+        }
 
 
 class Hardening:
@@ -111,7 +121,11 @@ class Hardening:
 
     async def write(self, context: ReportContext) -> Mapping[str, Any]:
         """The state of each step, with what is in force or the reason why it is off."""
-        return {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening}
+        return {
+            "steps": {step.name: {"state": step.state, "detail": step.detail} for step in context.hardening},
+            "method": "What the process that writes the report has put in force. A command on the host has no steps.",
+            "check": "GET /health has the steps of the server, the file /proc/PID/status those that the kernel shows.",
+        }
 
 
 class LegalHolds:
@@ -127,6 +141,13 @@ class LegalHolds:
         """
         sweep, held = context.last_sweep, context.held
         return {
+            "method": (
+                "Legal holds in force, and the expired entries that each keeps. held_at_last_sweep is what the last sweep kept."
+            ),
+            "check": (
+                "GET /admin/legal-holds lists the holds, "
+                f"GET /admin/legal-holds/{example(context.legal_holds, '{name}')}/entries?state=expired what one keeps."
+            ),
             "active": len(context.legal_holds),
             "expired_held": held.held,
             "expired_held_is_complete": held.is_complete,

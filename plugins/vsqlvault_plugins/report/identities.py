@@ -12,7 +12,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, rows_not_at_hand, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example, rows_not_at_hand, shown
 
 UNUSED_DAYS = 90
 AUTHENTICATE = "authenticate"
@@ -94,7 +94,10 @@ class Identities:
                 "credential with a role and without an identity, such as the bootstrap key, can be shared: the vault "
                 "cannot know who holds it, or whether its use was approved. Commands on the host are not included."
             ),
-            check="GET /admin/access-log?app=NAME has the rows of an app with role and identity.",
+            check=(
+                f"GET /admin/access-log?app={example((each.app for each in acted), 'NAME')} has the rows of an app with "
+                "role and identity."
+            ),
             measured="period",
             population=sum(each.rows for each in acted),
             exceptions=[
@@ -136,8 +139,8 @@ class UnusedCredentials:
                 "tokens are kept by the identity provider and are not included."
             ),
             check=(
-                "GET /admin/api-keys has the last use of stored keys, GET /admin/access-log?credential_id=ID the rows of any "
-                "credential."
+                "GET /admin/api-keys has the last use of stored keys, GET /admin/access-log?credential_id="
+                f"{example((each.credential_id for each in active), 'ID')} the rows of a credential."
             ),
             measured="as_of",
             population=len(active),

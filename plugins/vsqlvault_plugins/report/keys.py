@@ -9,7 +9,7 @@ from vsqlvault.config import ComplianceSettings
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.statistics import KeyRefUse
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, rows_not_at_hand
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, example, rows_not_at_hand
 
 AGES = ((30, "up to 30 days"), (90, "31 to 90 days"), (365, "91 to 365 days"), (730, "1 to 2 years"))
 OLDER = "over 2 years"
@@ -35,6 +35,7 @@ class KeyInventory:
         ]
         keys.sort(key=lambda key: (key["first_used_at"], key["purpose"], key["key_ref"]))
         unnamed = {purpose: _entries(use) for purpose, use in context.key_uses if use.key_ref is None}
+        named = [keys[0]["purpose"], keys[0]["key_ref"]] if keys else []
         return Finding(
             title="Key inventory and cryptoperiods",
             requirements=("3.6.1", "3.6.1.3", "3.7.4", "3.7.5"),
@@ -48,7 +49,10 @@ class KeyInventory:
                 "its cryptoperiod in [compliance.cryptoperiods]. The vault does not know whether a key was in use "
                 "elsewhere before. Retirable: keys whose last value was destroyed or replaced in the period."
             ),
-            check="GET /admin/key-refs counts the entries of each key, GET /vault/{purpose}?key_ref=KEY lists them.",
+            check=(
+                f"GET /admin/key-refs counts the entries of each key, GET /vault/{example(named[:1], '{purpose}')}?key_ref="
+                f"{example(named[1:], 'KEY')} lists those of one."
+            ),
             measured="as_of",
             population=len(keys),
             exceptions=[*rows_not_at_hand(context, "entries", purpose=None, key_ref=None), *_exceptions(keys, unnamed)],

@@ -8,7 +8,7 @@ from typing import Any
 
 from vsqlvault.interfaces.evidence import Evidence, PurgeLag
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import Finding, bars, rows_not_at_hand, shown
+from vsqlvault_plugins.report.shape import Finding, bars, example, rows_not_at_hand, shown
 
 LAG_LABELS = ("up to 1 hour", "up to 6 hours", "up to 1 day", "up to 2 days", "up to 7 days", "up to 30 days", "longer")
 ENDING_LABELS = ("within 30 days", "31 to 90 days", "91 to 365 days", "later", "expired, not purged")
@@ -44,8 +44,8 @@ class Retention:
                 "whose entry had expired, with percentiles by nearest rank."
             ),
             check=(
-                "GET /vault/{purpose}?state=expired lists what is expired and not purged, GET /admin/retention-policies the "
-                "limits, GET /admin/purge-log each purge."
+                f"GET /vault/{example(purposes, '{purpose}')}?state=expired lists what is expired and not purged of a purpose, "
+                "GET /admin/retention-policies the limits, GET /admin/purge-log each purge."
             ),
             measured="period",
             population=sum(each.active + each.expired for each in evidence.holdings),

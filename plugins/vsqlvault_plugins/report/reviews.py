@@ -8,7 +8,7 @@ from typing import Any
 
 from vsqlvault.interfaces.evidence import AccessCount
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, rows_not_at_hand, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example, rows_not_at_hand, shown
 
 READS = ("retrieve", "list", "inspect")
 LOG_READS = ("read-access-log", "read-purge-log", "export-evidence")
@@ -53,7 +53,10 @@ class BulkAccess:
                 "Queries of the database itself, with a role of the database or as the owner of its file, pass the vault "
                 "by and have no row."
             ),
-            check=f"{_queries(READS)} have the rows; with app=NAME too, those of one app.",
+            check=(
+                f"{_queries(READS)} have the rows; with app={example((each.app for each in granted), 'NAME')} too, those of "
+                "one app."
+            ),
             measured="period",
             population=sum(each.rows for each in granted),
             exceptions=rows_not_at_hand(context),
@@ -149,7 +152,10 @@ class DataClasses:
                 "Entries not purged, by the data_class of their purpose's retention policy. A class that names sensitive "
                 "authentication data (such as CVV, track or PIN) is an exception. What a value contains is not visible."
             ),
-            check="GET /admin/retention-policies has the data_class of each purpose, GET /vault/{purpose} its entries.",
+            check=(
+                "GET /admin/retention-policies has the data_class of each purpose, "
+                f"GET /vault/{example(counts, '{purpose}')} the entries of one."
+            ),
             measured="as_of",
             population=sum(counts.values()),
             exceptions=[

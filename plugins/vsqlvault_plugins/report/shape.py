@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 from vsqlvault.interfaces.report_section import Period, ReportContext
 from vsqlvault.model.times import format_time
 from vsqlvault.quick_dataclass import dataclass
 
 MAX_LISTED = 100
+LOG = "-log"
+"""The end of the routes of the logs."""
 NOBODY = "nobody yet: there was nothing to examine"
 Result = Literal["supports", "exceptions", "not_assessed"]
 Measured = Literal["as_of", "period", "now"]
@@ -22,10 +25,10 @@ class Finding:
     """The content of a section.
 
     ``requirements`` are ids of ``vsqlvault.model.pci_dss``. ``check`` names the routes, commands or queries that show
-    the same facts one by one. ``measured`` is the time of the figures: the report's time,
-    its period, or the time of writing. ``population`` counts the examined items. ``exceptions`` are rows with the same
-    members. The figures support ``supports`` if something was examined, there are no exceptions, and there is no
-    ``owner`` who has to assess it.
+    the same facts one by one; of figures of a period, the queries of the logs get that period. ``measured`` is the time of
+    the figures: the report's time, its period, or the time of writing. ``population`` counts the examined items.
+    ``exceptions`` are rows with the same members. The figures support ``supports`` if something was examined, there are no
+    exceptions, and there is no ``owner`` who has to assess it.
     """
 
     title: str
@@ -64,13 +67,24 @@ class Finding:
             "measured": self.measured,
             "period": shown_period(period) if self.measured == "period" else None,
             "method": self.method,
-            "check": self.check,
+            "check": self.check + self._bounds(period),
             "population": self.population,
             "exceptions": {"count": count, "listed": [dict(each) for each in self.exceptions[:MAX_LISTED]]},
             "owner": self.assessor,
             "figures": dict(self.figures),
             "charts": [dict(chart) for chart in self.charts],
         }
+
+    def _bounds(self, period: Period | None) -> str:
+        """Return the parameters that limit the check's queries of the logs to the counted rows."""
+        if self.measured != "period" or period is None or LOG not in self.check or "since=" in self.check:
+            return ""
+        return f" Add since={format_time(period.since)}&until={format_time(period.until)} to a query of a log."
+
+
+def example(values: Iterable[str | None], placeholder: str) -> str:
+    """Return the first name in order, as a path or a query takes it; the placeholder where there is none."""
+    return min((quote(each, safe=":@~") for each in values if each), default=placeholder)
 
 
 def rows_not_at_hand(context: ReportContext, count: str | None = "count", **members: Any) -> list[dict[str, Any]]:

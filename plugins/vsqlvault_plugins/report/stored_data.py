@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vsqlvault.interfaces.report_section import ReportContext
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars
+from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, bars, example
 
 WITHOUT = "(none given)"
 
@@ -34,7 +34,10 @@ class StoredData:
                 "them. The storing apps are responsible for the encryption and its strength."
             ),
             method="Entries not purged, by the algorithm_hint that the storing app set. The value is not read.",
-            check="GET /vault/{purpose} lists the entries of a purpose with their algorithm_hint.",
+            check=(
+                f"GET /vault/{example(context.retention_policies, '{purpose}')} lists the entries of a purpose with their "
+                "algorithm_hint."
+            ),
             measured="as_of",
             population=sum(counts.values()),
             exceptions=[

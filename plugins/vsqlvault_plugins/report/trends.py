@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+from vsqlvault.interfaces.evidence import DayCount
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault_plugins.report.shape import Finding, rows_not_at_hand
 
@@ -28,7 +30,7 @@ class Trends:
                 "Rows of the logs of the period by day in UTC: granted stores and retrievals, denials as in the section on "
                 "denied access, and rows of the purge log. Imports are not counted. A day without any is left out."
             ),
-            check="GET /admin/access-log?since=DAY&until=NEXT has the rows of a day, and GET /admin/purge-log its purges.",
+            check=f"GET /admin/access-log?{_limits(days)} has the rows of a day, and GET /admin/purge-log its purges.",
             measured="period",
             population=sum(sum(getattr(each, kind) for kind in KINDS) for each in days),
             exceptions=rows_not_at_hand(context),
@@ -41,3 +43,11 @@ class Trends:
                 ],
             },
         ).member(context.period)
+
+
+def _limits(days: Sequence[DayCount]) -> str:
+    """Return the parameters of a query for the last day of the report."""
+    if not days:
+        return "since=DAY&until=NEXT"
+    day = days[-1].day
+    return f"since={day}T00:00:00Z&until={day + timedelta(days=1)}T00:00:00Z"

@@ -149,8 +149,12 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
             "scrub_completed": None,
             "scrub_left": None,
         },
-        "undefined_access_policies": {"nowhere": 1},
-        "hardening": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF),
+    }
+    figures: dict[str, dict[str, Any]] = {
+        "undefined_access_policies": {"entries_by_policy": {"nowhere": 1}},
+        "hardening": {
+            "steps": dict.fromkeys(("limits", "memory_lock", "no_new_privileges", "landlock", "seccomp"), OFF)
+        },
         "legal_holds": {
             "active": 0,
             "expired_held": 0,
@@ -160,6 +164,8 @@ async def test_the_members_asked_for_are_there_with_their_numbers(scene) -> None
         },
     }
     assert {name: report[name] for name in asked_for} == asked_for
+    for name, expected in figures.items():
+        assert {each: report[name][each] for each in expected} == expected
     assert report["credentials"].items() >= no_credentials.items()
     assert list(report)[:5] == ["as_of", "period", "summary", "by_purpose", "purge_compliance"]
     assert [name for name, member in report.items() if member == {"failed": True}] == []
