@@ -103,7 +103,10 @@ def report_page(report: Mapping[str, Any], reading: Reading | None = None) -> by
 def _head(report: Mapping[str, Any], reading: Reading | None) -> str:
     period = report.get("period") or {}
     standard = report.get("requirements", {}).get("standard", "")
-    span = f"{value('since', period['since'])} to {value('until', period['until'])}" if period else "\u2013"
+    span = "\u2013"
+    if period:
+        span = f"{value('since', period['since'])} to {value('until', period['until'])}"
+        span += ", to add as since and until to a query of a log"
     return (
         f'<header><p class="eyebrow">VibeSQL Vault \u00b7 {escape(standard)} evidence</p><h1>Compliance report</h1>'
         f'<dl class="facts">{_vault(reading)}<div><dt>As of</dt><dd>{value("as_of", report["as_of"])}</dd></div>'
@@ -155,7 +158,7 @@ def _section(name: str, member: Mapping[str, Any]) -> str:
     facts = [
         *([("Requirements", _numbers(member))] if member.get("requirements") else []),
         ("How it was counted", escape(str(member.get("method", "")))),
-        ("How to check it", escape(str(member.get("check", "")))),
+        ("How to check it", escape(_check(member))),
         ("Measured", escape(_MEASURED.get(str(member.get("measured")), str(member.get("measured", ""))))),
         ("Population", value("population", member.get("population"))),
     ]
@@ -168,6 +171,13 @@ def _section(name: str, member: Mapping[str, Any]) -> str:
         f"{''.join(chart(each) for each in member.get('charts', ()))}"
         f"{_figures(member)}</section>"
     )
+
+
+def _check(member: Mapping[str, Any]) -> str:
+    """Return the check without the limits of the period, which the head of the page has once for all sections."""
+    period = member.get("period") or {}
+    limits = f" Add since={period.get('since')}&until={period.get('until')} to a query of a log."
+    return str(member.get("check", "")).removesuffix(limits)
 
 
 def _exceptions(member: Mapping[str, Any]) -> str:
@@ -205,9 +215,18 @@ def _are_days(found: Any) -> bool:
 def _plain_members(plain: Mapping[str, Mapping[str, Any]]) -> str:
     return "".join(
         f'<section aria-labelledby="{escape(name)}"><h2 id="{escape(name)}">{escape(label(name))}</h2>'
-        f"{value(name, member) if member else '<p>None.</p>'}</section>"
+        f"{_plain(name, member) if member else '<p>None.</p>'}</section>"
         for name, member in plain.items()
     )
+
+
+def _plain(name: str, member: Mapping[str, Any]) -> str:
+    """Render how the figures were counted as one paragraph, and the figures. An only table of figures needs no heading."""
+    said = " ".join(str(member[each]) for each in ("method", "check") if each in member)
+    figures = {each: found for each, found in member.items() if each not in {"method", "check"}}
+    only = next(iter(figures.values())) if len(figures) == 1 else figures
+    shown = value(name, only if isinstance(only, Mapping) else figures) if only else "<p>None.</p>"
+    return (f'<p class="supports">{escape(said)}</p>' if said else "") + shown
 
 
 def _appendix(requirements: Mapping[str, Any]) -> str:
