@@ -1,12 +1,14 @@
 """Compares what a request costs two checkouts of the project: processor time, rate and latency, by turns in one run.
 
     python -m benchmarks.compare_revisions /path/to/other/checkout [--storage sqlite postgresql] [--connections 1 64]
-        [--methods GET PUT REPLACE DELETE] [--rounds 5] [--requests 3000]
+        [--methods GET PUT REPLACE DELETE] [--rounds 5] [--requests 3000] [--shards 4] [--held]
 
 The other checkout needs an environment of its own at ``.venv``. Each server stands still while the other is measured, and the
 order changes with each round. PUT creates an entry, REPLACE replaces one, DELETE purges one. Processor time is that of the
-server's processes, without the database and the client. A ratio is this checkout's figure divided by the other's: the median
-of the rounds, with the lowest and the highest round. Below one is less than before.
+server's processes, without the database and the client. "both" is that time and the time of PostgreSQL's processes for this
+database. A ratio is this checkout's figure divided by the other's: the median of the rounds, with the lowest and the highest
+round. Below one is less than before. ``--shards``: of this checkout's database on PostgreSQL. ``--held``: a transaction with a
+snapshot and a row of its own is open in each database for the whole run.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+import psycopg
 
 from tests.support.postgres import DEFAULT, PostgresServer
 from tests.support.server import VaultServer
@@ -46,11 +49,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
 class Figures(NamedTuple):
-    """Of one turn: microseconds of processor time a request, requests a second, median latency in microseconds."""
+    """Of one turn: microseconds of processor time a request, requests a second, median latency in microseconds, and
+    microseconds of processor time a request with those of the database.
+    """
 
     cpu_us: float
     rate: float
     median_us: float
+    both_us: float
 
 
 class Server(VaultServer):
@@ -109,8 +115,9 @@ class Caller(asyncio.Protocol):
 class Contestant:
     """A server of one checkout with its entries, which stands still between its turns."""
 
-    def __init__(self, server: VaultServer) -> None:
+    def __init__(self, server: VaultServer, backends: Callable[[], list[psutil.Process]]) -> None:
         self._server = server
+        self._backends = backends
         self._fresh = count()
         self._stored: list[str] = []
         asyncio.run(self._ask(iter([self._retention()]), 1))
@@ -129,11 +136,13 @@ class Contestant:
         else:
             names = [f"e{number * 7 % ENTRIES}" for number in range(requests)]
         prepared = [self._request(method, name) for name in names]
-        before, began = self._cpu(), time.perf_counter()
+        backends = self._backends()
+        before, before_there, began = cpu_of(self._processes()), cpu_of(backends), time.perf_counter()
         taken = asyncio.run(self._ask(iter(prepared), connections, is_head=method == "HEAD"))
-        passed, cpu = time.perf_counter() - began, self._cpu() - before
+        passed, cpu = time.perf_counter() - began, cpu_of(self._processes()) - before
+        both = cpu + cpu_of(backends) - before_there
         self._signal(signal.SIGSTOP)
-        return Figures(cpu / requests * 1e6, requests / passed, statistics.median(taken) * 1e6)
+        return Figures(cpu / requests * 1e6, requests / passed, statistics.median(taken) * 1e6, both / requests * 1e6)
 
     def close(self) -> None:
         """Let the server go on, and end."""
@@ -181,21 +190,38 @@ class Contestant:
         for each in self._processes():
             each.send_signal(number)
 
-    def _cpu(self) -> float:
-        """Return seconds of processor time; Linux counts those of each thread in nanoseconds."""
-        files = [file for each in self._processes() for file in Path(f"/proc/{each.pid}/task").glob("*/schedstat")]
-        return sum(int(file.read_text("ascii").split()[0]) for file in files) / 1e9
+
+def cpu_of(processes: list[psutil.Process]) -> float:
+    """Return seconds of processor time; Linux counts those of each thread in nanoseconds."""
+    files = [file for each in processes for file in Path(f"/proc/{each.pid}/task").glob("*/schedstat")]
+    return sum(int(file.read_text("ascii").split()[0]) for file in files) / 1e9
+
+
+class Place(NamedTuple):
+    """A database, its number of shards, and the server it is on."""
+
+    url: str | None = None
+    shards: int = 1
+    server: PostgresServer | None = None
+
+    def backends(self) -> list[psutil.Process]:
+        """Return the processes of PostgreSQL that serve this database."""
+        if self.server is None or self.url is None:
+            return []
+        name = self.url.rpartition("/")[2]
+        return [each for each in self.server.processes() if name in "".join(each.cmdline())]
 
 
 @contextmanager
-def contestant(python: Path, url: str | None) -> Iterator[Contestant]:
+def contestant(python: Path, place: Place) -> Iterator[Contestant]:
     """Start a server of the checkout that ``python`` belongs to."""
+    environment = {} if place.shards == 1 else {"VSQL_VAULT_STORAGE__SHARDS": str(place.shards)}
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory), database_url=url, by_exec=True)
+        server = Server(Path(directory), database_url=place.url, by_exec=True, environment=environment)
         server.python = str(python)
         server.start()
         try:
-            found = Contestant(server)
+            found = Contestant(server, place.backends)
             yield found
             found.close()
             server.stop()
@@ -209,12 +235,17 @@ def compare(
     """Return for each method and number of connections the figures of each round: of the other checkout, and of this one."""
     found: dict[tuple[str, int], list[tuple[Figures, Figures]]] = defaultdict(list)
     with ExitStack() as stack:
-        urls: list[str | None] = [None, None]
+        places = [Place(), Place()]
         if storage == "postgresql":
             postgres = stack.enter_context(PostgresServer(DEFAULT))
-            urls = [postgres.url(postgres.create_database()) for _ in range(2)]
-        before = stack.enter_context(contestant(other / ".venv/bin/python", urls[0]))
-        now = stack.enter_context(contestant(Path(sys.executable), urls[1]))
+            places = [
+                Place(postgres.url(postgres.create_database()), shards, postgres) for shards in (1, options.shards)
+            ]
+        before = stack.enter_context(contestant(other / ".venv/bin/python", places[0]))
+        now = stack.enter_context(contestant(Path(sys.executable), places[1]))
+        if options.held:
+            for each in places:
+                hold(stack, each)
         for round_number in range(options.rounds):
             for connections in options.connections:
                 requests = options.requests // LONE_SHARE if connections == 1 else options.requests
@@ -225,12 +256,22 @@ def compare(
     return found
 
 
+def hold(stack: ExitStack, place: Place) -> None:
+    """Leave a transaction open that has a snapshot and a row of its own."""
+    if place.url is not None:
+        held = stack.enter_context(closing(psycopg.connect(place.url)))
+        held.execute("CREATE TABLE public.held (number int)")
+        held.commit()
+        held.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        held.execute("INSERT INTO public.held VALUES (1)")
+
+
 def show(storage: str, found: dict[tuple[str, int], list[tuple[Figures, Figures]]]) -> None:
     """Print a line for each method and number of connections."""
     print(f"\n{storage}: other -> this, ratio of the median round (lowest to highest)")
     for (method, connections), rounds in found.items():
         parts = []
-        for place, (name, unit) in enumerate((("CPU", "us"), ("rate", "/s"), ("p50", "us"))):
+        for place, (name, unit) in enumerate((("CPU", "us"), ("rate", "/s"), ("p50", "us"), ("both", "us"))):
             ratios = sorted(now[place] / before[place] for before, now in rounds)
             old, new = (statistics.median(pair[side][place] for pair in rounds) for side in (0, 1))
             spread = f"({ratios[0]:.2f}-{ratios[-1]:.2f})"
@@ -247,6 +288,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["GET", "PUT", "REPLACE", "DELETE"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=3_000)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--held", action="store_true")
     options = parser.parse_args()
     os.environ.pop("PYTHONPATH", None)  # each server imports its own checkout
     for storage in options.storage:

@@ -1,6 +1,7 @@
 """Two processes write and one of them sequences; either is killed at any moment: no row is lost, none is there twice.
 
-``VSQLVAULT_TEST_KILLS`` says how often; by default it is a few times.
+``VSQLVAULT_TEST_KILLS`` says how often; by default it is a few times. ``VSQLVAULT_TEST_SHARDS`` is the number of shards on
+PostgreSQL, four by default.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import asyncpg
 import pytest
 
 from tests.support.fixtures import NewDatabase
+from tests.support.log_writer import SHARDS
 from tests.support.warm_start import start_vault
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.storage import Storage
@@ -78,7 +80,7 @@ def settings_of(url: str) -> Any:
         None,
         {
             "VSQL_VAULT_STORAGE__DATABASE_URL": url,
-            "VSQL_VAULT_STORAGE__SHARDS": "4",
+            "VSQL_VAULT_STORAGE__SHARDS": str(SHARDS),
             "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY",
         },
     )
@@ -120,13 +122,23 @@ def test_after_any_kill_every_acknowledged_row_is_in_the_tree_once(
         for writer in writers:
             writer.kill()
     asyncio.run(checked(url, [*dead, *writers]))
+    if url.startswith("postgresql:"):
+        assert asyncio.run(shards_of(url)) == set(range(SHARDS))
 
 
 async def spread(url: str) -> None:
-    """Give a database without rows four shards."""
+    """Give a database without rows its shards."""
     connection = await asyncpg.connect(url)
-    await connection.execute("UPDATE vault.sharding SET shards = 4")
+    await connection.execute("UPDATE vault.sharding SET shards = $1", SHARDS)
     await connection.close()
+
+
+async def shards_of(url: str) -> set[int]:
+    """Return the shards that rows are in."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT DISTINCT shard FROM vault.access_log")
+    await connection.close()
+    return {row[0] for row in rows}
 
 
 async def checked(url: str, writers: list[Writer]) -> None:

@@ -15,7 +15,8 @@ from tests.support.postgres import Databases
 from vsqlvault.errors import SettingsInvalid, StorageUnavailable
 from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.transparency import LogName
-from vsqlvault.testing import a_write
+from vsqlvault.testing import a_purge_record, a_write
+from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating
 from vsqlvault_plugins.storage.postgres.schema import SCHEMA, SPREAD_SCHEMA, statements_of
 from vsqlvault_plugins.storage.postgres.spread import SpreadStorage
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
@@ -33,26 +34,44 @@ $$
 """In place of the function of Citus that asks the other servers."""
 
 
-def changes_of(script: str, function: str) -> list[str]:
-    """Return the statements of a function that change rows."""
+def body_of(script: str, function: str) -> str:
     body = re.search(rf"FUNCTION vault\.{function}\(.*?\$\$(.*?)\$\$", script, re.DOTALL)
     assert body
-    found = (" ".join(each.split()) for each in body[1].split(";"))
-    return [
+    return body[1]
+
+
+def changes_of(script: str, function: str) -> list[str]:
+    """Return the statements of a function that change rows, without what differs where one call is of one shard."""
+    found = (" ".join(each.split()) for each in body_of(script, function).split(";"))
+    changes = [
         each[each.index(verb[0]) :]
         for each in found
         if (verb := re.search(r"(INSERT INTO|UPDATE vault|DELETE FROM).*", each))
     ]
+    return [_LOCAL.sub("", each) for each in changes]
+
+
+_LOCAL = re.compile(
+    r" (?:AND|WHERE) broken\[\w\.write\] = 0| AND e\.shard = part| OVERRIDING SYSTEM VALUE| \w+_positions\[\w\.ordinal\],"
+    r"| WITH ORDINALITY(?= AS)|(?<= AS [ap]) \(.*?\)| position,"
+)
 
 
 class TestScripts:
     def test_both_commits_change_the_same_rows(self) -> None:
-        plain, spread = (changes_of(script, "commit_batch") for script in (PLAIN, SPREAD))
+        plain, spread = changes_of(PLAIN, "commit_batch"), changes_of(SPREAD, "write_part")
         assert len(plain) == 7
-        assert spread.pop(0).startswith("UPDATE vault.entries AS e SET version = e.version WHERE e.purpose = ''")
-        assert [each.replace(" AND e.shard = part", "") for each in spread[:-1]] == plain
-        assert sum("AND e.shard = part" in each for each in spread) == 3
-        assert spread[-1] == "DELETE FROM vault.two_phase WHERE only_row = 0"
+        assert spread == plain
+        assert changes_of(SPREAD, "commit_batch") == ["DELETE FROM vault.two_phase WHERE only_row = 0"]
+
+    @pytest.mark.parametrize("row", ["access_row", "purge_row"])
+    def test_the_columns_of_a_row_are_those_of_its_type(self, row: str) -> None:
+        declared = re.search(rf"CREATE TYPE vault\.{row} AS \((.*?)\);", SCHEMA.create.text, re.DOTALL)
+        used = re.search(rf"unnest\({row}s\) WITH ORDINALITY AS \w \((.*?)\)", body_of(SPREAD, "write_part"), re.DOTALL)
+        assert declared
+        assert used
+        names = [each.split()[0] for each in declared[1].split(",")]
+        assert [each.strip() for each in used[1].split(",")] == [*names, "ordinal"]
 
     def test_each_subquery_of_a_spread_commit_has_a_column(self) -> None:
         assert re.findall(r"\(\s*SELECT\s+FROM", SPREAD) == []
@@ -60,6 +79,12 @@ class TestScripts:
     def test_each_lock_of_an_entry_names_one_shard(self) -> None:
         locks = re.findall(r"WHERE (e\.shard = part AND[^;]*?)FOR (?:UPDATE|KEY SHARE) OF e", SPREAD)
         assert len(locks) == len(re.findall(r"FOR (?:UPDATE|KEY SHARE) OF e", SPREAD)) == 2
+
+    def test_each_statement_about_entries_names_one_shard(self) -> None:
+        for function in ("check_part", "write_part"):
+            found = [each for each in body_of(SPREAD, function).split(";") if "vault.entries AS e" in each]
+            assert found
+            assert [each for each in found if "e.shard = part" not in each and "INSERT INTO" not in each] == []
 
     def test_a_script_is_run_statement_by_statement(self) -> None:
         found = statements_of("CREATE TABLE a (b int);\nDO $$\nBEGIN\n    PERFORM 1;\nEND\n$$;\nSELECT 1;\n")
@@ -153,7 +178,7 @@ def test_rows_of_the_logs_stay(url: str) -> None:
     async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
         del beside
         assert storage.describe()["drops_archived_rows"] is False
-        with pytest.raises(SettingsInvalid, match="without Citus"):
+        with pytest.raises(SettingsInvalid, match="that can drop archived rows, found PostgreSQL with Citus"):
             await storage.drop_archived(LogName.ACCESS, 0, 10)
 
     driven(url, work)
@@ -162,9 +187,17 @@ def test_rows_of_the_logs_stay(url: str) -> None:
 def test_a_scrub_says_that_it_rewrites_nothing(url: str) -> None:
     async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
         del beside
+        assert await storage.scrub(1.0) is None
+        await storage.commit([a_write(purges=(a_purge_record(),))])
         outcome = await storage.scrub(1.0)
         assert outcome is not None
         assert outcome.rewritten == 0
         assert "VACUUM FULL" in outcome.left[0]
 
     driven(url, work)
+
+
+@pytest.mark.parametrize(("key", "is_repeated"), [("entries_04_pkey_102047", True), ("purge_log_pkey_102016", False)])
+def test_a_second_creator_is_known_by_the_message_of_a_worker(key: str, is_repeated: bool) -> None:
+    error = asyncpg.UniqueViolationError(f'duplicate key value violates unique constraint "{key}"')
+    assert is_worth_repeating(error) is is_repeated

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 from contextlib import suppress
@@ -20,9 +21,11 @@ from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.runtime import Tuning, open_vault
 from vsqlvault.service.tasks import running
 from vsqlvault.service.vault import Vault
-from vsqlvault.testing import a_purge_record, an_access_record
+from vsqlvault.testing import a_purge_record, an_access_record, an_entry
 
 WRITERS = 4
+SHARDS = int(os.environ.get("VSQLVAULT_TEST_SHARDS", "4"))
+"""Of a database of PostgreSQL."""
 
 
 def say(kind: str, what: str) -> None:
@@ -36,8 +39,9 @@ def tell(checkpoint: Checkpoint) -> None:
 
 async def write(vault: Vault) -> None:
     while True:
-        record = an_access_record(request_id=secrets.token_hex(16))
-        purges = (a_purge_record(),) if secrets.randbelow(5) == 0 else ()
+        name = secrets.token_hex(8)  # so that rows are in every shard
+        record = an_access_record(request_id=secrets.token_hex(16), external_id=name)
+        purges = (a_purge_record(an_entry(name)),) if secrets.randbelow(5) == 0 else ()
         with suppress(VaultError):
             await vault.queue.commit(Write((record,), purges=purges))
             say("R", record.request_id)
@@ -49,7 +53,7 @@ async def main(url: str) -> None:
         None,
         {
             "VSQL_VAULT_STORAGE__DATABASE_URL": url,
-            "VSQL_VAULT_STORAGE__SHARDS": "4",
+            "VSQL_VAULT_STORAGE__SHARDS": str(SHARDS),
             "VSQL_VAULT_AUDIT__SIGNING_KEY_ENV": "SIGNING_KEY",
             "VSQL_VAULT_AUDIT__CHECKPOINT_INTERVAL_SECONDS": "0.02",
         },

@@ -7,7 +7,7 @@ DROP TRIGGER IF EXISTS entries_removed ON vault.entries;
 DROP TRIGGER IF EXISTS entries_changed ON vault.entries;
 DROP TRIGGER IF EXISTS access_log_drop ON vault.access_log;
 DROP TRIGGER IF EXISTS purge_log_drop ON vault.purge_log;
--- Triggers for a statement are not called where rows of a shard are changed. Only TRUNCATE has no rows.
+-- Triggers for a statement are not called where rows of a shard are changed.
 DROP TRIGGER IF EXISTS access_log_append_only ON vault.access_log;
 DROP TRIGGER IF EXISTS purge_log_append_only ON vault.purge_log;
 DROP TRIGGER IF EXISTS log_archives_append_only ON vault.log_archives;
@@ -32,7 +32,8 @@ BEGIN
 END
 $$;
 
--- Rows of the logs are never deleted.
+-- Rows of the logs are never deleted. Citus makes the triggers for each row on the shards too, but none for TRUNCATE: migrate makes
+-- those (guard_shards).
 CREATE OR REPLACE TRIGGER access_log_keeps_rows BEFORE UPDATE OR DELETE ON vault.access_log
     FOR EACH ROW EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER purge_log_keeps_rows BEFORE UPDATE OR DELETE ON vault.purge_log
@@ -40,6 +41,8 @@ CREATE OR REPLACE TRIGGER purge_log_keeps_rows BEFORE UPDATE OR DELETE ON vault.
 CREATE OR REPLACE TRIGGER access_log_not_truncated BEFORE TRUNCATE ON vault.access_log
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER purge_log_not_truncated BEFORE TRUNCATE ON vault.purge_log
+    FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
+CREATE OR REPLACE TRIGGER log_archives_not_truncated BEFORE TRUNCATE ON vault.log_archives
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change();
 CREATE OR REPLACE TRIGGER log_archives_keeps_rows BEFORE UPDATE OR DELETE ON vault.log_archives
     FOR EACH ROW EXECUTE FUNCTION vault.refuse_change();
@@ -79,152 +82,100 @@ $$;
 CREATE OR REPLACE TRIGGER entries_counted AFTER INSERT OR UPDATE OR DELETE ON vault.entries
     FOR EACH ROW EXECUTE FUNCTION vault.count_entry();
 
--- As in functions.sql, but rows are locked shard by shard, no subquery depends on a row of another relation, and each subquery has a
--- column. The last statement deletes nothing. It makes Citus commit on every server in two phases: without it, a commit that
--- changes rows of one server is acknowledged even if that server did not commit.
-CREATE OR REPLACE FUNCTION vault.commit_batch(
-    writes       int,
-    expectations vault.expectation[],
-    puts         vault.entry_put[],
-    removals     vault.entry_key[],
-    overwrites   vault.entry_overwrite[],
-    counts       vault.entry_key[],
-    access_rows  vault.access_row[],
-    purge_rows   vault.purge_row[]
-) RETURNS int[] LANGUAGE plpgsql AS $$
-DECLARE
-    broken  int[] := array_fill(0, ARRAY[writes]);
-    held    bigint[] := '{}';
-    current bigint;
-    asked   int;
-    absence boolean;
-    doubt   boolean;
-    failed  record;
-    present bigint[] := '{}';
-    found   bigint;
-    part    int;
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
-    SELECT
-        min(r.revision),
-        count(*) FILTER (WHERE x.kind NOT IN ('entry-absent', 'policy-unused', 'revision-is')),
-        coalesce(bool_or(x.kind = 'entry-absent'), false),
-        coalesce(bool_or(x.kind = 'policy-unused' OR x.kind = 'revision-is' AND x.number IS DISTINCT FROM r.revision), false)
-    INTO current, asked, absence, doubt
-    FROM (SELECT (SELECT revision FROM vault.rulebook) AS revision) AS r LEFT JOIN unnest(expectations) AS x ON true;
+-- A commit on the coordinator, as in functions.sql, by two calls for each shard that it concerns: one locks and checks entries, and
+-- after all of them one writes. Each call runs on the worker of its shard (force_delegation), in the transaction of the commit. The
+-- coordinator takes the positions between them: an entry is locked before its row has a position, and the advisory lock is held
+-- from before that until the commit.
 
-    IF asked > 0 THEN
-        FOR part IN
-            SELECT DISTINCT x.shard FROM unnest(expectations) AS x WHERE x.kind IN ('entry-is', 'retrievals-below') ORDER BY 1
-        LOOP
-            IF cardinality(puts) + cardinality(removals) + cardinality(overwrites) + cardinality(counts) > 0 THEN
-                FOR found IN
-                    SELECT x.ordinal
-                    FROM unnest(expectations) WITH ORDINALITY
-                        AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
-                    JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
-                    WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
-                        WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
-                        WHEN 'retrievals-below' THEN e.retrievals < x.number
-                    END
-                    ORDER BY e.purpose, e.external_id
-                    FOR UPDATE OF e
-                LOOP
-                    held := held || found;
-                END LOOP;
-            ELSE
-                FOR found IN
-                    SELECT x.ordinal
-                    FROM unnest(expectations) WITH ORDINALITY
-                        AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
-                    JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
-                    WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
-                        WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
-                        WHEN 'retrievals-below' THEN e.retrievals < x.number
-                    END
-                    ORDER BY e.purpose, e.external_id
-                    FOR KEY SHARE OF e
-                LOOP
-                    held := held || found;
-                END LOOP;
-            END IF;
-        END LOOP;
+-- Locks the expected entries of one shard. Returns the ordinals of the expectations that are met, and of those of no row that are
+-- not.
+CREATE OR REPLACE FUNCTION vault.check_part(
+    part         int,
+    is_changing  boolean,
+    expectations vault.expectation[],
+    ordinals     bigint[],
+    OUT held     bigint[],
+    OUT present  bigint[]
+) LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    found bigint;
+BEGIN
+    held := '{}';
+    present := '{}';
+    IF EXISTS (SELECT 1 FROM unnest(expectations) AS x WHERE x.kind <> 'entry-absent') THEN
+        IF is_changing THEN
+            FOR found IN
+                SELECT x.ordinal
+                FROM unnest(expectations, ordinals)
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+                WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                    WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                    WHEN 'retrievals-below' THEN e.retrievals < x.number
+                END
+                ORDER BY e.purpose, e.external_id
+                FOR UPDATE OF e
+            LOOP
+                held := held || found;
+            END LOOP;
+        ELSE
+            FOR found IN
+                SELECT x.ordinal
+                FROM unnest(expectations, ordinals)
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+                JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
+                WHERE e.shard = part AND CASE WHEN e.purged_at IS NULL THEN true END AND CASE x.kind
+                    WHEN 'entry-is' THEN e.entry_id = x.subject AND e.version = x.number
+                    WHEN 'retrievals-below' THEN e.retrievals < x.number
+                END
+                ORDER BY e.purpose, e.external_id
+                FOR KEY SHARE OF e
+            LOOP
+                held := held || found;
+            END LOOP;
+        END IF;
     END IF;
-    IF absence AND NOT doubt THEN
-        doubt := EXISTS (
-            SELECT 1 FROM unnest(expectations) AS x
-            JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
-            WHERE x.kind = 'entry-absent'
-        );
-    END IF;
-    IF doubt OR cardinality(held) < asked THEN
+    IF EXISTS (SELECT 1 FROM unnest(expectations) AS x WHERE x.kind = 'entry-absent') THEN
         FOR found IN
             SELECT x.ordinal
-            FROM unnest(expectations) WITH ORDINALITY
+            FROM unnest(expectations, ordinals)
                 AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
             JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
-            WHERE x.kind = 'entry-absent'
+            WHERE e.shard = part AND x.kind = 'entry-absent'
         LOOP
             present := present || found;
-        END LOOP;
-        FOR found IN
-            SELECT DISTINCT x.ordinal
-            FROM unnest(expectations) WITH ORDINALITY
-                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
-            JOIN vault.entries AS e ON e.access_policy = x.subject AND e.purged_at IS NULL
-            WHERE x.kind = 'policy-unused'
-        LOOP
-            present := present || found;
-        END LOOP;
-        FOR failed IN
-            SELECT x.write, min(x.place) AS place
-            FROM unnest(expectations) WITH ORDINALITY
-                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
-            WHERE NOT CASE x.kind
-                WHEN 'revision-is' THEN x.number = current
-                WHEN 'entry-absent' THEN x.ordinal <> ALL (present)
-                WHEN 'policy-unused' THEN x.ordinal <> ALL (present)
-                ELSE x.ordinal = ANY (held)
-            END
-            GROUP BY x.write
-        LOOP
-            broken[failed.write] := failed.place;
         END LOOP;
     END IF;
+END
+$$;
 
-    -- Changes nothing, because no entry has an empty name. Citus counts a server as changed by a statement that changes rows, but not by
-    -- rows that it copies there after a read. Without this it commits there in one phase.
-    FOR part IN
-        SELECT a.shard FROM unnest(access_rows) AS a UNION SELECT p.shard FROM unnest(purge_rows) AS p
-        UNION SELECT p.shard FROM unnest(puts) AS p ORDER BY 1
-    LOOP
-        UPDATE vault.entries AS e SET version = e.version
-        WHERE e.purpose = '' AND e.external_id = '' AND e.shard = part;
-    END LOOP;
-
+-- Writes what a commit changes in one shard. Each row of a log has its position.
+CREATE OR REPLACE FUNCTION vault.write_part(
+    part             int,
+    puts             vault.entry_put[],
+    removals         vault.entry_key[],
+    overwrites       vault.entry_overwrite[],
+    counts           vault.entry_key[],
+    access_rows      vault.access_row[],
+    access_positions bigint[],
+    purge_rows       vault.purge_row[],
+    purge_positions  bigint[]
+) RETURNS boolean LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
     IF cardinality(removals) > 0 THEN
-        FOR part IN SELECT DISTINCT r.shard FROM unnest(removals) AS r ORDER BY 1 LOOP
-            DELETE FROM vault.entries AS e USING unnest(removals) AS r
-            WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND e.shard = r.shard AND broken[r.write] = 0
-              AND e.shard = part;
-        END LOOP;
+        DELETE FROM vault.entries AS e USING unnest(removals) AS r
+        WHERE e.purpose = r.purpose AND e.external_id = r.external_id AND e.shard = r.shard AND e.shard = part;
     END IF;
     IF cardinality(overwrites) > 0 THEN
-        FOR part IN SELECT DISTINCT o.shard FROM unnest(overwrites) AS o ORDER BY 1 LOOP
-            UPDATE vault.entries AS e
-            SET encrypted_value = o.filler, purged_at = o.purged_at, purge_method = o.method
-            FROM unnest(overwrites) AS o
-            WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND e.shard = o.shard AND broken[o.write] = 0
-              AND e.shard = part;
-        END LOOP;
+        UPDATE vault.entries AS e
+        SET encrypted_value = o.filler, purged_at = o.purged_at, purge_method = o.method
+        FROM unnest(overwrites) AS o
+        WHERE e.purpose = o.purpose AND e.external_id = o.external_id AND e.shard = o.shard AND e.shard = part;
     END IF;
     IF cardinality(counts) > 0 THEN
-        FOR part IN SELECT DISTINCT c.shard FROM unnest(counts) AS c ORDER BY 1 LOOP
-            UPDATE vault.entries AS e SET retrievals = e.retrievals + 1
-            FROM unnest(counts) AS c
-            WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND e.shard = c.shard AND broken[c.write] = 0
-              AND e.shard = part;
-        END LOOP;
+        UPDATE vault.entries AS e SET retrievals = e.retrievals + 1
+        FROM unnest(counts) AS c
+        WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND e.shard = c.shard AND e.shard = part;
     END IF;
     IF cardinality(puts) > 0 THEN
         INSERT INTO vault.entries (
@@ -237,7 +188,7 @@ BEGIN
             p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
             p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
         FROM unnest(puts) AS p
-        WHERE p.fresh AND broken[p.write] = 0
+        WHERE p.fresh
         ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
 
         IF EXISTS (SELECT 1 FROM unnest(puts) AS p WHERE NOT p.fresh) THEN
@@ -251,7 +202,7 @@ BEGIN
                 p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
                 p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
             FROM unnest(puts) AS p
-            WHERE NOT p.fresh AND broken[p.write] = 0
+            WHERE NOT p.fresh
             ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
             ON CONFLICT (purpose, external_id, shard) DO UPDATE SET
                 entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
@@ -267,29 +218,154 @@ BEGIN
     END IF;
 
     INSERT INTO vault.access_log (
-        at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
-        credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
+        position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
+        method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
         new_value, leaf_hash, role, shard
-    )
+    ) OVERRIDING SYSTEM VALUE
     SELECT
-        a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id, a.entry_version,
-        a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason, a.policy,
-        a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role, a.shard
-    FROM unnest(access_rows) AS a
-    WHERE broken[a.write] = 0;
+        access_positions[a.ordinal], a.at, a.request_id, a.operation, a.outcome, a.status, a.purpose, a.external_id, a.entry_id,
+        a.entry_version, a.app, a.identity, a.method, a.credential_id, a.client_address, a.untrusted_forwarding, a.reason,
+        a.policy, a.policy_version, a.count, a.detail, a.old_value, a.new_value, a.leaf_hash, a.role, a.shard
+    FROM unnest(access_rows) WITH ORDINALITY AS a (
+        write, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity, method,
+        credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
+        new_value, leaf_hash, role, shard, ordinal
+    );
 
     IF cardinality(purge_rows) > 0 THEN
         INSERT INTO vault.purge_log (
-            purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+            position, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
             value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash, shard
-        )
+        ) OVERRIDING SYSTEM VALUE
         SELECT
-            p.purge_id, p.purpose, p.external_id, p.entry_id, p.entry_version, p.method, p.reason, p.policy_reference,
-            p.proof_hash, p.value_size, p.key_ref, p.owner_app, p.purged_at, p.expired_at, p.app, p.identity,
-            p.request_id, p.leaf_hash, p.shard
-        FROM unnest(purge_rows) AS p
-        WHERE broken[p.write] = 0;
+            purge_positions[p.ordinal], p.purge_id, p.purpose, p.external_id, p.entry_id, p.entry_version, p.method, p.reason,
+            p.policy_reference, p.proof_hash, p.value_size, p.key_ref, p.owner_app, p.purged_at, p.expired_at, p.app,
+            p.identity, p.request_id, p.leaf_hash, p.shard
+        FROM unnest(purge_rows) WITH ORDINALITY AS p (
+            write, purge_id, purpose, external_id, entry_id, entry_version, method, reason, policy_reference, proof_hash,
+            value_size, key_ref, owner_app, purged_at, expired_at, app, identity, request_id, leaf_hash, shard, ordinal
+        );
     END IF;
+    RETURN true;
+END
+$$;
+
+SELECT create_distributed_function(p.oid, 'part', colocate_with => 'vault.access_log', force_delegation => true)
+FROM pg_proc AS p WHERE p.oid IN ('vault.check_part'::regproc, 'vault.write_part'::regproc);
+
+-- The calls are texts without parameters, because Citus sends a worker all variables of the function as parameters, and refuses those
+-- of its types.
+-- The last statement deletes nothing. It makes Citus commit on every server in two phases: without it, a commit that changes rows of
+-- one server is acknowledged even if that server did not commit. An expectation in place -1 is one of commit_as_usual: if it is
+-- not met, nothing is changed and the result is null.
+CREATE OR REPLACE FUNCTION vault.commit_batch(
+    writes       int,
+    expectations vault.expectation[],
+    puts         vault.entry_put[],
+    removals     vault.entry_key[],
+    overwrites   vault.entry_overwrite[],
+    counts       vault.entry_key[],
+    access_rows  vault.access_row[],
+    purge_rows   vault.purge_row[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    broken      int[] := array_fill(0, ARRAY[writes]);
+    held        bigint[] := '{}';
+    present     bigint[] := '{}';
+    current     bigint;
+    is_changing boolean := cardinality(puts) + cardinality(removals) + cardinality(overwrites) + cardinality(counts) > 0;
+    positions   bigint[];
+    destroyed   bigint[];
+    found       bigint;
+    part        int;
+    of_part     record;
+    wanted      record;
+    failed      record;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    current := (SELECT revision FROM vault.rulebook);
+    FOR wanted IN
+        SELECT x.shard AS part, array_agg(expectations[x.ordinal] ORDER BY x.ordinal) AS expectations,
+               array_agg(x.ordinal ORDER BY x.ordinal) AS ordinals
+        FROM unnest(expectations) WITH ORDINALITY
+            AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+        WHERE x.kind IN ('entry-is', 'retrievals-below', 'entry-absent')
+        GROUP BY x.shard ORDER BY x.shard
+    LOOP
+        EXECUTE format(
+            'SELECT p.held, p.present FROM vault.check_part(%L, %L, %L, %L) AS p', wanted.part, is_changing, wanted.expectations,
+            wanted.ordinals
+        ) INTO of_part;
+        held := held || of_part.held;
+        present := present || of_part.present;
+    END LOOP;
+    IF EXISTS (SELECT 1 FROM unnest(expectations) AS x WHERE x.kind = 'policy-unused') THEN
+        FOR found IN
+            SELECT DISTINCT x.ordinal
+            FROM unnest(expectations) WITH ORDINALITY
+                AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+            JOIN vault.entries AS e ON e.access_policy = x.subject AND e.purged_at IS NULL
+            WHERE x.kind = 'policy-unused'
+        LOOP
+            present := present || found;
+        END LOOP;
+    END IF;
+    FOR failed IN
+        SELECT x.write, min(x.place) AS place
+        FROM unnest(expectations) WITH ORDINALITY
+            AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
+        WHERE NOT CASE
+            WHEN x.kind = 'revision-is' THEN x.number = current
+            WHEN x.kind IN ('entry-absent', 'policy-unused') THEN x.ordinal <> ALL (present)
+            ELSE x.ordinal = ANY (held)
+        END
+        GROUP BY x.write
+    LOOP
+        broken[failed.write] := failed.place;
+    END LOOP;
+    IF -1 = ANY (broken) THEN
+        RETURN NULL;
+    END IF;
+
+    positions := ARRAY(SELECT nextval('vault.access_log_position_seq') FROM unnest(access_rows));
+    destroyed := ARRAY(SELECT nextval('vault.purge_log_position_seq') FROM unnest(purge_rows));
+    FOR part IN
+        SELECT DISTINCT w.shard
+        FROM (
+            SELECT a.write, a.shard FROM unnest(access_rows) AS a
+            UNION ALL SELECT p.write, p.shard FROM unnest(purge_rows) AS p
+            UNION ALL SELECT p.write, p.shard FROM unnest(puts) AS p
+            UNION ALL SELECT k.write, k.shard FROM unnest(removals || counts) AS k
+            UNION ALL SELECT o.write, o.shard FROM unnest(overwrites) AS o
+        ) AS w
+        WHERE broken[w.write] = 0 ORDER BY 1
+    LOOP
+        SELECT
+            ARRAY(SELECT p FROM unnest(puts) AS p WHERE p.shard = part AND broken[p.write] = 0) AS puts,
+            ARRAY(SELECT r FROM unnest(removals) AS r WHERE r.shard = part AND broken[r.write] = 0) AS removals,
+            ARRAY(SELECT o FROM unnest(overwrites) AS o WHERE o.shard = part AND broken[o.write] = 0) AS overwrites,
+            ARRAY(SELECT c FROM unnest(counts) AS c WHERE c.shard = part AND broken[c.write] = 0) AS counts,
+            ARRAY(
+                SELECT n FROM generate_subscripts(access_rows, 1) AS n
+                WHERE (access_rows[n]).shard = part AND broken[(access_rows[n]).write] = 0 ORDER BY n
+            ) AS logged,
+            ARRAY(
+                SELECT n FROM generate_subscripts(purge_rows, 1) AS n
+                WHERE (purge_rows[n]).shard = part AND broken[(purge_rows[n]).write] = 0 ORDER BY n
+            ) AS purged
+        INTO wanted;
+        SELECT
+            ARRAY(SELECT access_rows[n] FROM unnest(wanted.logged) AS n) AS access_rows,
+            ARRAY(SELECT positions[n] FROM unnest(wanted.logged) AS n) AS access_positions,
+            ARRAY(SELECT purge_rows[n] FROM unnest(wanted.purged) AS n) AS purge_rows,
+            ARRAY(SELECT destroyed[n] FROM unnest(wanted.purged) AS n) AS purge_positions
+        INTO of_part;
+        EXECUTE format(
+            'SELECT FROM vault.write_part(%L, %L, %L, %L, %L, %L, %L, %L, %L)', part, wanted.puts, wanted.removals,
+            wanted.overwrites, wanted.counts, of_part.access_rows, of_part.access_positions, of_part.purge_rows,
+            of_part.purge_positions
+        );
+    END LOOP;
     DELETE FROM vault.two_phase WHERE only_row = 0;
     RETURN broken;
 END
@@ -306,22 +382,18 @@ CREATE OR REPLACE FUNCTION vault.commit_as_usual(
     access_rows  vault.access_row[],
     purge_rows   vault.purge_row[]
 ) RETURNS int[] LANGUAGE plpgsql AS $$
-DECLARE
-    part int;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
     IF NOT EXISTS (SELECT 1 FROM vault.rulebook AS r WHERE r.revision = commit_as_usual.revision) THEN
         RETURN NULL;
     END IF;
-    FOR part IN SELECT DISTINCT p.shard FROM unnest(puts) AS p WHERE p.fresh ORDER BY 1 LOOP
-        IF EXISTS (
-            SELECT 1 FROM unnest(puts) AS p
-            JOIN vault.entries AS e ON e.purpose = p.purpose AND e.external_id = p.external_id AND e.shard = p.shard
-            WHERE p.fresh AND e.shard = part
-        ) THEN
-            RETURN NULL;
-        END IF;
-    END LOOP;
-    RETURN vault.commit_batch(writes, expectations, puts, removals, overwrites, counts, access_rows, purge_rows);
+    RETURN vault.commit_batch(
+        writes,
+        expectations || ARRAY(
+            SELECT (p.write, -1, 'entry-absent', p.purpose, p.external_id, NULL, NULL, p.shard)::vault.expectation
+            FROM unnest(puts) AS p WHERE p.fresh
+        ),
+        puts, removals, overwrites, counts, access_rows, purge_rows
+    );
 END
 $$;

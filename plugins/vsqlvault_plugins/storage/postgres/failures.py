@@ -32,7 +32,12 @@ def is_worth_repeating(error: BaseException) -> bool:
     if not isinstance(error, asyncpg.PostgresError):
         return False
     code = error.sqlstate
-    return code in _AGAIN or (code == _UNIQUE_VIOLATION and (error.table_name or "").startswith("entries"))
+    return code in _AGAIN or (code == _UNIQUE_VIOLATION and _is_of_entries(error))
+
+
+def _is_of_entries(error: asyncpg.PostgresError) -> bool:
+    """Whether a unique key of entries is violated. Citus passes on the message of a worker, without its fields."""
+    return (error.table_name or "").startswith("entries") or '"entries_' in str(error)
 
 
 def answered(error: BaseException) -> bool:

@@ -377,7 +377,8 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA vault TO {role};
 REVOKE EXECUTE ON FUNCTION vault.drop_archived FROM {role}
 
 -- name: grant_spread
-GRANT DELETE ON vault.two_phase TO {role}
+GRANT DELETE ON vault.two_phase TO {role};
+GRANT USAGE ON SEQUENCE vault.access_log_position_seq, vault.purge_log_position_seq TO {role}
 
 -- name: grant_maintain
 -- From PostgreSQL 17 on the runtime role may rewrite the parts of entries, so that it can scrub.
@@ -406,6 +407,19 @@ SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
 SET LOCAL citus.enable_unsafe_triggers = on;
 SET LOCAL citus.multi_shard_modify_mode = 'sequential';
 SET LOCAL client_min_messages = warning
+
+-- name: guarded_shards
+-- Citus makes no triggers for TRUNCATE on the shards of a table.
+SELECT success, result FROM run_command_on_placements(
+    'vault.{log}', $$SELECT count(*) FROM pg_trigger WHERE tgrelid = '%s'::regclass AND tgname = '{log}_not_truncated'$$
+)
+
+-- name: guard_shards
+SELECT success, result FROM run_command_on_placements(
+    'vault.{log}',
+    $$CREATE OR REPLACE TRIGGER {log}_not_truncated BEFORE TRUNCATE ON %s
+      FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_change()$$
+)
 
 -- name: spread_read
 -- As read. A join with the keys is done on each shard, and only what it finds is sent. An outer join would send all entries.

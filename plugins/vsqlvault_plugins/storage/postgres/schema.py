@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 
-from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors import SettingsInvalid, StorageUnavailable
 from vsqlvault.interfaces.storage import MigrationStatus
 from vsqlvault_plugins.storage.postgres.batches import QUERIES
 from vsqlvault_plugins.storage.postgres.connections import Connection
@@ -40,16 +40,14 @@ async def migrate(connection: Connection, roles: Roles, shards: int) -> Migratio
     Commits wait meanwhile: they lock entries before the log, and scripts may lock the log before entries.
 
     Raises:
-        SchemaTooNew, SchemaTooOld. SettingsInvalid: the database has another number of shards, or Citus and a separate owner.
+        SchemaTooNew, SchemaTooOld. SettingsInvalid: the database has another number of shards.
     """
     found = await schema_state(connection)
     await _check_shards(connection, found, shards)
     schema = await _schema(connection)
-    if schema is SPREAD_SCHEMA and roles.owner is not None:
-        raise SettingsInvalid(
-            "plugins.postgresql.owner_role: expected none in a database with Citus, where a superuser creates the schema"
-        )
     if not schema.pending(found) and roles.runtime is None:
+        if schema is SPREAD_SCHEMA:
+            await _guard_shards(connection)
         return schema.status(found, is_shared=True)
     async with connection.transaction():
         await connection.execute(QUERIES["lock_migration"])
@@ -68,6 +66,8 @@ async def migrate(connection: Connection, roles: Roles, shards: int) -> Migratio
                 await connection.execute(statement.format(role=quoted(roles.runtime)))
             if connection.get_server_version().major >= MAINTAIN_SINCE:
                 await connection.execute(QUERIES["grant_maintain"].format(role=quoted(roles.runtime)))
+    if schema is SPREAD_SCHEMA:
+        await _guard_shards(connection)
     return schema.status(found, is_shared=True)
 
 
@@ -85,6 +85,23 @@ async def _run(connection: Connection, scripts: Sequence[Script], shards: int, *
             raise ValueError(f"{script.name} does not set the version it is named after")
         if script is SCHEMA.create:
             await connection.execute(QUERIES["set_shards"], shards)
+
+
+async def _guard_shards(connection: Connection) -> None:
+    """Make the triggers against TRUNCATE on shards that have none: those of a new database, and those that were moved.
+
+    Raises:
+        StorageUnavailable: a server refuses, or does not answer.
+    """
+    if not await connection.fetchval(QUERIES["owner"]):
+        return
+    for log in ("access_log", "purge_log", "log_archives"):
+        found = await connection.fetch(QUERIES["guarded_shards"].format(log=log))
+        if all(tuple(row) == (True, "1") for row in found):
+            continue
+        made = await connection.fetch(QUERIES["guard_shards"].format(log=log))
+        if refused := [result for success, result in made if not success]:
+            raise StorageUnavailable(f"a shard of {log} has no trigger that refuses TRUNCATE: {refused[0]}")
 
 
 async def schema_state(connection: Connection) -> SchemaState:

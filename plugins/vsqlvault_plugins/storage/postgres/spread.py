@@ -64,8 +64,10 @@ class SpreadStorage(PostgresStorage):
         return [None] * len(writes)
 
     async def scrub(self, lock_seconds: float) -> ScrubOutcome | None:
-        """See ``PurgeStorage.scrub``. It rewrites nothing, and says so."""
+        """See ``PurgeStorage.scrub``. It rewrites nothing, and says so if an entry was ever purged."""
         del lock_seconds
+        if not await self.run(READ_SECONDS, _has_purged):
+            return None
         return ScrubOutcome(
             0, 0, ("entries are spread by Citus: rewrite their shards with VACUUM FULL on each server",)
         )
@@ -74,7 +76,8 @@ class SpreadStorage(PostgresStorage):
         """See ``ArchiveStorage.drop_archived``. Raises SettingsInvalid: rows of spread logs stay."""
         del log, first, limit
         raise SettingsInvalid(
-            "storage.database_url: expected a database without Citus, which keeps every row of the logs"
+            "storage.database_url: expected a storage that can drop archived rows, found PostgreSQL with Citus, which keeps"
+            " every row of the logs"
         )
 
     async def reclaim(self) -> bool:
@@ -162,6 +165,11 @@ async def _read(connection: Connection, reads: Sequence[Read], shards: Shards) -
         Snapshot(row[20], row[21], POSTGRESQL_ROWS.entry_of(row) if row[0] is not None else None, row[19], row[22])
         for row in found
     ]
+
+
+async def _has_purged(connection: Connection) -> bool:
+    """Return whether the purge log has a row."""
+    return bool(await connection.fetchval(QUERIES["newest_position"].format(log="purge_log")))
 
 
 async def _unresolved(connection: Connection) -> frozenset[str]:
