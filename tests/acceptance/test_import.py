@@ -525,3 +525,19 @@ def test_a_copy_of_a_vault_that_is_used_meanwhile_does_not_end(lived, empty) -> 
             await target.close()
 
     asyncio.run(copied())
+
+
+def test_an_owner_that_no_credential_names_is_a_warning_with_the_nearest_app(run: Run, directory: Path) -> None:
+    file = lines(
+        directory,
+        {"external_id": "own-1", "owner_app": "vault-admni"},
+        {"external_id": "own-2", "owner_app": "vault-admin"},
+    )
+    code, count, _ = run("--dry-run", file)
+    assert code == 0
+    assert count["warnings"] == [
+        {
+            "warning": "owner_app vault-admni is not defined (did you mean vault-admin?): no credential names it",
+            "entries": 1,
+        }
+    ]

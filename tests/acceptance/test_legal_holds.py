@@ -20,6 +20,8 @@ Start = Callable[..., VaultServer]
 CASE = {"case_reference": "17 O 4/27", "reason": "Litigation over chargebacks"}
 UNHELD = {"external_id": "nothing-is-called-so"}
 
+NOTHING_HELD = "no entry matches the selector now: the hold keeps those that are stored later"
+
 
 def place(vault: VaultServer, name: str, who: str = ADMIN, headers: Any = (), **selector: Any) -> Answer:
     body = {**CASE, "selector": selector or UNHELD}
@@ -47,7 +49,10 @@ class TestTheRoutes:
         assert {name: placed.json[name] for name in expected} == expected
         assert placed.json["held_since"] == placed.json["created_at"]
         read = vault.call("auditor", "GET", "/admin/legal-holds/routes")
-        assert (read.status, read.json, read.header("etag")) == (200, placed.json, '"1"')
+        assert (read.status, read.header("etag")) == (200, '"1"')
+        assert placed.json == {
+            **read.json, "entries_held": 0, "entries_held_is_complete": True, "warnings": [NOTHING_HELD],
+        }  # fmt: skip
         changed = place(vault, "routes", external_id="routes-2")
         assert (changed.status, changed.json["version"], changed.json["held_since"]) == (
             200, 2, placed.json["held_since"],
@@ -56,6 +61,17 @@ class TestTheRoutes:
         assert (released.status, released.json["state"], released.json["released_by"]) == (200, "released", ADMIN)
         assert vault.call(ADMIN, "GET", "/admin/legal-holds/routes").json == released.json
         assert_problem(release(vault, "routes"), 404, "hold-not-found")
+
+    def test_a_hold_that_is_placed_or_changed_counts_the_entries_that_it_keeps(self, vault: VaultServer) -> None:
+        for external_id in ("count-1", "count-2"):
+            body = {"encrypted_value": "v", "metadata": {"counted": external_id[-1], "of": "count"}}
+            assert vault.call("payments", "PUT", f"/vault/card/{external_id}", json_body=body).status == 201
+        placed = place(vault, "counted", purpose="card", metadata={"of": "count"})
+        assert (placed.json["entries_held"], placed.json["entries_held_is_complete"]) == (2, True)
+        assert "warnings" not in placed.json
+        narrower = place(vault, "counted", purpose="card", metadata={"counted": "2"})
+        assert narrower.json["entries_held"] == 1
+        release(vault, "counted")
 
     def test_lists_tell_those_in_force_from_those_released(self, vault: VaultServer) -> None:
         place(vault, "listed-1")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vsqlvault.cli.output import add_json, print_json
-from vsqlvault.cli.output_files import require_writable, written
+from vsqlvault.cli.output_files import FileRefused, require_writable, written
 from vsqlvault.config import Settings
 from vsqlvault.durable_file import durable_file, write_durably
 from vsqlvault.errors import SettingsInvalid
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--out", type=Path, metavar="FILE", help="the file for the backup; its manifest is written beside it"
     )
+    parser.add_argument("--overwrite", action="store_true", help="with --out: replace a file that exists")
     what.add_argument("--check", type=Path, metavar="FILE", help="only compare a backup with its manifest")
 
 
@@ -47,8 +48,10 @@ def backup(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """
     if options.check:
         return _check(options.check, as_json=options.json)
-    require_writable("--out", options.out)
-    require_writable("--out", _manifest_file(options.out))
+    for file in (options.out, _manifest_file(options.out)):
+        require_writable("--out", file)
+        if file.exists() and not options.overwrite:
+            raise FileRefused(f"--out: expected a new file, or --overwrite beside it, found {file}")
     manifest = _write(options.out, Plugins(read_settings(options)))
     if options.json:
         print_json({"file": str(options.out), **manifest})

@@ -73,7 +73,7 @@ async def _migration(plugins: Plugins, options: argparse.Namespace) -> Migration
             if options.create_database_as:
                 url = plugins.settings.storage.database_url
                 await storage_of(plugins).create_database(url, options.create_database_as)
-            return await (planned(plugins) if options.plan else migrated(plugins))
+            return await (planned(plugins, creates=False) if options.plan else migrated(plugins))
         except StorageUnavailable:
             if asyncio.get_running_loop().time() >= deadline:
                 raise

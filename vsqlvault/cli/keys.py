@@ -106,7 +106,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> None:
         return await vault.credentials.api_keys.create(call, read_body(ApiKeyBody, wanted).wanted())
 
     try:
-        created = _with_vault(settings, make, creates=True)
+        created = _with_vault(settings, make)
     except ValidationFailed as refused:
         field = refused.errors[0].field.partition("[")[0] if refused.errors else "app"
         expected = refused.errors[0].expected if refused.errors else refused.detail or refused.title()
@@ -137,11 +137,9 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> None:
         print(f"note: {warning}")
 
 
-def _with_vault(
-    settings: Settings, act: Callable[[Vault, Call], Awaitable[Answer]], *, creates: bool = False
-) -> Answer:
+def _with_vault(settings: Settings, act: Callable[[Vault, Call], Awaitable[Answer]]) -> Answer:
     async def run() -> Answer:
-        async with open_vault(settings, signs=False, creates=creates) as vault:
+        async with open_vault(settings, signs=False, creates=False) as vault:
             return await act(vault, Call(SYSTEM, secrets.token_hex(16)))
 
     return run_to_end(run())

@@ -101,7 +101,10 @@ async def open_storage(plugins: Plugins, *, creates: bool = True) -> Storage:
     async def opened() -> Storage:
         if not creates and await factory.would_create(url):
             place = urlsplit(url).path.removeprefix("/")  # the path alone has no password
-            raise SettingsInvalid(f"storage.database_url: there is no database {place}; nothing was created")
+            raise SettingsInvalid(
+                f"storage.database_url: there is no database {place}; nothing was created"
+                " (vsql-vault migrate creates the vault)"
+            )
         return await factory.open(url)
 
     try:

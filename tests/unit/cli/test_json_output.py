@@ -61,6 +61,7 @@ def test_a_report_by_a_command_does_not_assess_the_sandbox_of_the_server(command
 
 
 def test_keys_are_made_listed_and_revoked_as_json_and_as_a_table(commands: Commands) -> None:
+    commands.documents("migrate")
     (made,) = commands.documents("keys", "create", "--app", "payments", "--purpose", "card", "--purpose", "ach")
     assert made["key"].startswith("vsk_")
     (listed,) = commands.documents("keys", "list")

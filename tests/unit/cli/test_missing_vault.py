@@ -13,6 +13,7 @@ COMMANDS = (
     "report", "sweep", "sweep --dry-run", "scrub", "keys list", "keys revoke sha256:0123456789ab", "attest", "verify",
     "evidence --out e.zip", "export-audit --out a.zip", "archive-audit --out .", "drop-archived --archive .",
     "check-config --connect", "confirm-restore --without-export", "backup --out b.db",
+    "keys create --app shop", "migrate --plan", "import signing.key",
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def test_an_empty_database_is_no_vault_and_does_not_become_one(
         assert "storage.database_url: expected the database of a vault, found an empty one" in capsys.readouterr().err
 
 
-def test_a_key_may_be_created_before_the_first_start(wrong: Path) -> None:
+def test_a_key_may_be_created_before_the_first_start_in_a_vault_that_migrate_made(wrong: Path) -> None:
+    assert cli.main(["migrate"]) == 0
     assert cli.main(["keys", "create", "--app", "shop", "--purpose", "card"]) == 0
     assert cli.main(["keys", "list"]) == 0

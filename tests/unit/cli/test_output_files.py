@@ -87,3 +87,15 @@ def test_a_report_names_each_file_that_it_writes(
     assert cli.main(["report", "--html", "r.html", "--json", "r.json"]) == 0
     sizes = {name: (tmp_path / name).stat().st_size for name in ("r.json", "r.html")}
     assert capsys.readouterr().out == "".join(f"{name}: {size} bytes\n" for name, size in sizes.items())
+
+
+@pytest.mark.parametrize("name", ["old.db", "old.db.manifest.json"])
+def test_a_backup_is_not_written_over_another_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"before")
+    assert cli.main(["backup", "--out", "old.db"]) == 2
+    expected = f"vsql-vault: --out: expected a new file, or --overwrite beside it, found {name}\n"
+    assert capsys.readouterr().err == expected
+    assert (tmp_path / name).read_bytes() == b"before"

@@ -20,10 +20,11 @@ from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
+from vsqlvault.errors.suggestions import undefined
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.entries.importer import ImportCount
-from vsqlvault.service.entries.imports import Existing, ImportRules, Result
+from vsqlvault.service.entries.imports import Existing, ImportedEntry, ImportRules, Result
 from vsqlvault.service.vault import Vault
 
 NDJSON, VIBESQL, VAULT = "ndjson", "vibesql-vault", "vault"
@@ -92,7 +93,7 @@ def run_import(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     )
 
     async def run() -> ImportRun:
-        async with _opened(options, settings) as source, open_vault(settings, signs=False) as vault:
+        async with _opened(options, settings) as source, open_vault(settings, signs=False, creates=False) as vault:
             run = ImportRun(vault, rules, rejects, dry_run=options.dry_run)
             await run.over(source, options.kind)
             return run
@@ -162,8 +163,16 @@ class ImportRun:
                 self._reject(record, imported.faults)
                 continue
             self.count.add(imported.result)
-            for warning in imported.warnings:
+            for warning in (*imported.warnings, *self._unknown_owner(record.entry)):
                 self.warnings[warning] = self.warnings.get(warning, 0) + 1
+
+    def _unknown_owner(self, entry: ImportedEntry) -> tuple[str, ...]:
+        """Return a warning where no credential has the owner: nobody could use the entry as its owner.
+
+        None where tokens may name any app, and in a vault that has no credential yet.
+        """
+        known = self._vault.credentials.inventory.known_apps()
+        return undefined("owner_app", [entry.owner_app], known, "no credential names it") if known else ()
 
     def _reject(self, record: Record, faults: Any) -> None:
         self.count.add(Result.REJECTED)

@@ -80,7 +80,7 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """One version of a legal hold."""
+    """One version of a legal hold. ``entries_held`` is set on the result of a change: how many entries match now."""
 
     name: str
     version: int
@@ -93,6 +93,8 @@ class Hold:
     created_at: datetime | None
     released_by: str | None
     released_at: datetime | None
+    entries_held: int | None = None
+    entries_held_is_complete: bool = False
     warnings: tuple[str, ...] = ()
 
     @property

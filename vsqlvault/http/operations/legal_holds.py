@@ -12,6 +12,7 @@ from vsqlvault.errors import (
     RoleRequired,
     UnsupportedMediaType,
     ValidationFailed,
+    VaultError,
 )
 from vsqlvault.http.conditions import read_version_preconditions, version_etag
 from vsqlvault.http.messages import Reply
@@ -27,7 +28,7 @@ from vsqlvault.http.schemas.results.rules import LegalHolds, SavedLegalHold
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.audit.rule_documents import legal_hold_document
-from vsqlvault.service.entries.held_entries import HeldEntriesRequest, HeldPlace
+from vsqlvault.service.entries.held_entries import HeldCount, HeldEntriesRequest, HeldPlace
 from vsqlvault.service.roles import require_admin, require_reader
 
 
@@ -40,10 +41,29 @@ async def put_legal_hold(exchange: RequestContext) -> Reply:
         wanted = (await exchange.body(LegalHoldBody)).hold(name)
     saved = await exchange.vault.rules.legal_holds.save(exchange.call, wanted, preconditions)
     owners = [wanted.selector.owner_app] if wanted.selector.owner_app else []
-    warnings = [*saved.warnings, *undefined_apps(exchange, owners)]
-    document = {**legal_hold_document(saved.hold), **({"warnings": warnings} if warnings else {})}
+    held = await _count_held(exchange, saved.hold)
+    warnings = [*saved.warnings, *undefined_apps(exchange, owners), *_keeps_nothing(held)]
+    document = {
+        **legal_hold_document(saved.hold),
+        "entries_held": held.entries if held else None,
+        "entries_held_is_complete": held is not None and held.is_complete,
+        **({"warnings": warnings} if warnings else {}),
+    }
     headers = [("ETag", version_etag(saved.hold.version))]
     return Reply(201 if saved.is_new else 200, dump_json(document), headers=headers)
+
+
+async def _count_held(exchange: RequestContext, hold: LegalHold) -> HeldCount | None:
+    """Count the entries under a new version of a hold. None if that fails: the hold is in force nevertheless."""
+    try:
+        return await exchange.vault.rules.held_entries.count(hold)
+    except VaultError:
+        return None
+
+
+def _keeps_nothing(held: HeldCount | None) -> tuple[str, ...]:
+    is_empty = held is not None and held.is_complete and not held.entries
+    return ("no entry matches the selector now: the hold keeps those that are stored later",) if is_empty else ()
 
 
 async def get_legal_hold(exchange: RequestContext) -> Reply:
@@ -105,7 +125,8 @@ OPERATIONS = (
         summary="Place or change a legal hold",
         description=(
             "After the response, no operation destroys a matching entry until the hold is released. Every change "
-            "is a new version. `If-None-Match: *` only places a hold, and `If-Match` only changes that version."
+            "is a new version. `If-None-Match: *` only places a hold, and `If-Match` only changes that version. The response "
+            "counts the matching entries; one request examines at most some thousand."
         ),
         handler=put_legal_hold,
         audited=Audited.CHANGE_LEGAL_HOLD,

@@ -13,7 +13,7 @@ from vsqlvault.interfaces.storage import EntryQuery, PolicySnapshot, Snapshot, S
 from vsqlvault.interfaces.writes import Committed, RevisionIs, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey, EntryState
-from vsqlvault.model.hold import HoldSelector
+from vsqlvault.model.hold import HoldSelector, LegalHold
 from vsqlvault.model.principal import Call
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import AuditContext, Auditor
@@ -51,6 +51,14 @@ class HeldListed:
 
     entries: tuple[tuple[EntryView, EntryState], ...]
     after: HeldPlace | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCount:
+    """How many active and expired entries a hold keeps. ``is_complete`` is False if there were too many entries to read."""
+
+    entries: int
+    is_complete: bool
 
 
 _Candidate = tuple[HeldPlace, Entry | None]
@@ -114,6 +122,14 @@ class HeldEntries:
             return listed if isinstance(outcome, Committed) else None
 
         return await self._auditor.run_audited(trace, attempt)
+
+    async def count(self, hold: LegalHold) -> HeldCount:
+        """Count the entries under a hold that was just placed, as far as one page of a list reads. Raises Unavailable."""
+        snapshot = await self._queue.read()
+        policies = await self._policy_cache.at(snapshot.revision)
+        request = HeldEntriesRequest(limit=self._limits.entries)
+        listed = await self._page(_Scan(request, hold.selector, policies, snapshot))
+        return HeldCount(len(listed.entries), listed.after is None)
 
     async def _page(self, scan: _Scan) -> HeldListed:
         found: list[tuple[EntryView, EntryState]] = []

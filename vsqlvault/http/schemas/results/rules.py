@@ -207,6 +207,12 @@ class LegalHold(Result):
 class SavedLegalHold(LegalHold):
     """A legal hold as it was placed or changed."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**LEGAL_HOLD, "entries_held": 12, "entries_held_is_complete": True}]}
+    )
+
+    entries_held: Count | None = Field(description="Active and expired entries under the hold. Null: not counted.")
+    entries_held_is_complete: bool = Field(description="False: there were too many entries to examine all.")
     warnings: list[str] = Field(default=[], description="Names that nothing defines.")
 
 
