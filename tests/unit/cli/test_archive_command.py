@@ -176,6 +176,15 @@ def test_rows_signed_after_the_given_time_are_not_archived(place: Path, capsys: 
     assert "nothing to archive" in capsys.readouterr().out
 
 
+def test_rows_signed_before_the_given_time_are_archived(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for start in (600, 900):
+        inside(place, lambda vault, start=start: _grow(vault, 300, start=start))
+    newest = inside(place, lambda vault: vault.storage.newest_checkpoint())
+    assert _archive("--out", "archive", "--before", newest.signed_at.isoformat(), "--json") == 0
+    made = json.loads(capsys.readouterr().out)["archive"]
+    assert (made["first"], made["end"]) == (512, 768)
+
+
 def test_a_directory_that_does_not_exist_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inside(place, lambda vault: _grow(vault, 300, start=600))
     assert _archive("--out", "nowhere") == 2
