@@ -1,10 +1,11 @@
 """What a request costs a vault of 10 thousand entries, and one of a million or more, with as many rows in its log.
 
     python -m benchmarks.bench_growth [--sizes 10000 1000000] [--storage sqlite postgresql] [--callers 1 64] [--rounds 5]
-        [--plot growth.svg]
+        [--value-bytes 1024] [--plot growth.svg]
 
-The storages themselves commit the entries, in large batches, and the sequencer adds their rows to the transparency log. Then a
+One entry and its row are copied (``entry_generator.py``), and the sequencer adds the rows to the transparency log. Then a
 server for each size is measured by turns: processor time a request, of the server and of PostgreSQL, and the median latency.
+Ten million entries with ``--value-bytes 128`` take about 15 GB.
 Target: GET and PUT cost at most 1.15 times what they cost with the first size.
 """
 
@@ -20,12 +21,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 
-import asyncpg
-
-from benchmarks.peers.driver import Figures, Peer
+from benchmarks.entry_generator import copy_entries
+from benchmarks.peers.driver import Figures, Peer, processor_seconds
 from tests.support.postgres import DEFAULT, PostgresServer
 from tests.support.server import VaultServer
 from vsqlvault.config import load_settings
@@ -37,9 +36,10 @@ from vsqlvault.testing import an_access_record, an_entry
 
 TARGET = 1.15
 START_SECONDS = 120.0
-BATCH = 1_000
 LIFE = timedelta(days=80)
 OPERATIONS = {"GET": "read", "PUT": "create"}
+IDLE_CHECKS = 3
+IDLE_SHARE = 0.1
 LONE_SHARE = 3
 """A lone caller makes this many times fewer requests."""
 
@@ -49,39 +49,37 @@ Key = tuple[str, str, int]
 Found = dict[Key, dict[int, list[Figures]]]
 
 
-async def fill(vault: Vault, size: int) -> None:
-    """Store entries, each with its row, and add the rows to the log."""
+async def store_first(vault: Vault, value_bytes: int) -> None:
+    """Store the entry that is copied, with its row."""
     now = (await vault.queue.read()).now
-
-    def writes() -> Iterator[Write]:
-        for number in range(size):
-            value = f"{number:020}".ljust(1024, "x").encode()
-            entry = an_entry(
-                f"e{number}", value, created_at=now, updated_at=now, expires_at=now + LIFE, owner_app="payments"
-            )
-            row = an_access_record(
-                at=now, operation=Operation.STORE, outcome=Outcome.GRANTED, external_id=f"e{number}", app="payments"
-            )
-            yield Write((row,), changes=(StoreEntry(entry, value),))
-
-    everything = writes()
-    while batch := list(islice(everything, BATCH)):
-        await vault.storage.commit(batch)
-    await vault.log.sequencer.sequence()
+    value = b"x" * value_bytes
+    entry = an_entry("e0", value, created_at=now, updated_at=now, expires_at=now + LIFE, owner_app="payments")
+    row = an_access_record(at=now, operation=Operation.STORE, outcome=Outcome.GRANTED, external_id="e0", app="payments")
+    await vault.storage.commit([Write((row,), changes=(StoreEntry(entry, value),))])
 
 
-async def fill_at_rest(server: VaultServer, size: int) -> None:
-    """Fill the storage of a server that does not run."""
-    async with open_vault(load_settings(server.directory / "vault.toml", {})) as vault:
-        await fill(vault, size)
-    if server.database_url.startswith("postgres"):  # as it would come to it by itself within a minute
-        connection = await asyncpg.connect(server.database_url)
-        await connection.execute("VACUUM (ANALYZE)")
-        await connection.close()
+async def fill_at_rest(server: VaultServer, size: int, value_bytes: int) -> None:
+    """Fill the storage of a server that does not run, and add the rows to the transparency log."""
+    settings = load_settings(server.directory / "vault.toml", {})
+    async with open_vault(settings) as vault:
+        await store_first(vault, value_bytes)
+    await asyncio.to_thread(copy_entries, server.database_url, size)
+    async with open_vault(settings) as vault:
+        await vault.log.sequencer.sequence()
+
+
+def wait_until_idle(pids: list[int]) -> None:
+    """Return when the processes take little processor time: a new server counts the rows of the log, for the report."""
+    still, before = 0, processor_seconds(pids)
+    while still < IDLE_CHECKS:
+        time.sleep(1)
+        now = processor_seconds(pids)
+        still = still + 1 if now - before < IDLE_SHARE else 0
+        before = now
 
 
 @contextmanager
-def vault_of(size: int, url: str | None, postgres: PostgresServer | None) -> Iterator[Peer]:
+def vault_of(size: int, url: str | None, postgres: PostgresServer | None, value_bytes: int) -> Iterator[Peer]:
     """Start a vault of this size, which stands still."""
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as directory:
         server = VaultServer(Path(directory), database_url=url, by_exec=True, start_seconds=START_SECONDS)
@@ -89,14 +87,15 @@ def vault_of(size: int, url: str | None, postgres: PostgresServer | None) -> Ite
         server.retention("card")
         server.stop()
         began = time.perf_counter()
-        asyncio.run(fill_at_rest(server, size))
-        print(
-            f"{server.database_url.partition(':')[0]}: {size:,} entries in {time.perf_counter() - began:.0f} s",
-            flush=True,
-        )
+        asyncio.run(fill_at_rest(server, size, value_bytes))
         server.start()
         try:
             postgresql_pids = [postgres.processes()[0].pid] if postgres else []
+            wait_until_idle([server.pid, *postgresql_pids])
+            print(
+                f"{server.database_url.partition(':')[0]}: {size:,} entries in {time.perf_counter() - began:.0f} s",
+                flush=True,
+            )
             key = server.key("payments")
             peer = Peer(f"{size:,}", server.url, "vsqlvault", key, [server.pid], postgresql_pids, entries=size)
             peer.stand_still()
@@ -113,7 +112,9 @@ def measure(storage: str, options: argparse.Namespace, found: Found) -> None:
         postgres = stack.enter_context(PostgresServer(DEFAULT)) if storage == "postgresql" else None
         peers = {
             size: stack.enter_context(
-                vault_of(size, postgres.url(postgres.create_database()) if postgres else None, postgres)
+                vault_of(
+                    size, postgres.url(postgres.create_database()) if postgres else None, postgres, options.value_bytes
+                )
             )
             for size in options.sizes
         }
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=3_000)
+    parser.add_argument("--value-bytes", type=int, default=1024, help="of the stored entries; PUT has values of 1 KiB")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write an SVG of the ratios there")
     options = parser.parse_args()
     found: Found = defaultdict(lambda: defaultdict(list))
