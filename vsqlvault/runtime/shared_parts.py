@@ -74,15 +74,15 @@ def shared_parts(
     clock = StorageClock()
     evaluators = plugins.offers("vault_access_policies")
     policy_cache = PolicyCache(storage, _built_in_policies(evaluators), KeyOrigins(storage).unlogged)
-    queue = _queue(plugins, storage, clock, policy_cache)
-    purge_methods = plugins.offers("vault_purge_methods")
-    purger = Purger(purge_methods, timeout)
-    api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
-    authenticators = _authenticators(plugins, api_key_cache)
     fair_queue = FairQueue(
         max_waiting=plugins.settings.storage.max_waiting_requests,
         max_wait_seconds=plugins.settings.storage.timeout_seconds,
     )
+    queue = _queue(plugins, storage, clock, policy_cache, fair_queue)
+    purge_methods = plugins.offers("vault_purge_methods")
+    purger = Purger(purge_methods, timeout)
+    api_key_cache = ApiKeyCache(policy_cache, queue.read, clock)
+    authenticators = _authenticators(plugins, api_key_cache)
     return Core(
         settings=plugins.settings,
         plugins=plugins,
@@ -113,7 +113,9 @@ def shared_parts(
     )
 
 
-def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache: PolicyCache) -> CommitQueue:
+def _queue(
+    plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache: PolicyCache, fair_queue: FairQueue
+) -> CommitQueue:
     return CommitQueue(
         storage,
         clock,
@@ -121,6 +123,7 @@ def _queue(plugins: Plugins, storage: Storage, clock: StorageClock, policy_cache
         max_waiting=plugins.settings.storage.max_waiting_requests,
         batch_seconds=plugins.settings.storage.timeout_seconds,
         follow=policy_cache.at,
+        fair_queue=fair_queue,
     )
 
 

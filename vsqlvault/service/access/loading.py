@@ -26,7 +26,7 @@ class EntryLoader:
 
     async def load(self, context: AuditContext, key: EntryKey, *, with_value: bool) -> LoadedEntry:
         """Return the entry under ``key`` as it is now. Raises Unavailable, CredentialRefused."""
-        snapshot = await self._queue.read(key, with_value=with_value)
+        snapshot = await self._queue.read(key, with_value=with_value, app=context.call.principal.app)
         context.observe(snapshot)
         policies = self._policy_cache.known
         if policies is None or policies.revision < snapshot.revision:

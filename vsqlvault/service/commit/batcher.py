@@ -65,6 +65,8 @@ class Batcher(Generic[Item, Result]):
     A lone item is flushed at once. Items that arrive during a flush are queued for the next one, because a flush costs as
     much as several items. If the flush takes longer than ``SECOND_FLUSH_DELAY_SECONDS``, another one starts beside it.
 
+    While ``is_shared()``, a batch has at most ``shared_limit`` items, and another flush starts as soon as that number wait.
+
     By ``size_of``, a batch of several items has at most ``max_batch_size``, and several waiting items have at most
     ``max_waiting_size``. ``translate`` turns an error of the batch into that of one item. Log lines about failed batches
     call them ``name``.
@@ -80,6 +82,8 @@ class Batcher(Generic[Item, Result]):
         max_in_flight: int,
         limit: int,
         max_waiting: int,
+        shared_limit: int | None = None,
+        is_shared: Callable[[], bool] | None = None,
         choose: Choose[Item, Result] | None = None,
         size_of: Callable[[Item], int] | None = None,
         max_batch_size: int = sys.maxsize,
@@ -94,6 +98,8 @@ class Batcher(Generic[Item, Result]):
         self._flush = flush
         self._max_in_flight = max_in_flight
         self._limit = limit
+        self._shared_limit = min(limit, shared_limit or limit)
+        self._is_shared = is_shared or _never
         self._max_waiting = max_waiting
         self._choose = choose or take_first
         self._size_of = size_of
@@ -105,6 +111,7 @@ class Batcher(Generic[Item, Result]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting_size = 0
         self._waiting: deque[Waiting[Item, Result]] = deque()
+        self._at_front = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.running: set[_Flush[Item, Result]] = set()
         """The flushes that run. While something waits, at least one runs."""
@@ -119,8 +126,10 @@ class Batcher(Generic[Item, Result]):
         """The number of items that wait for a flush."""
         return len(self._waiting)
 
-    def enqueue(self, item: Item, size: int | None = None) -> Outcome[Result]:
+    def enqueue(self, item: Item, size: int | None = None, *, goes_first: bool = False) -> Outcome[Result]:
         """Return the future of what ``flush`` answers for this item. ``size`` is its size, if the caller knows it.
+
+        ``goes_first``: before all that waits, except earlier items that go first.
 
         Raises:
             Overloaded: too many items wait, or their size is too large; translated for the item.
@@ -135,11 +144,15 @@ class Batcher(Generic[Item, Result]):
         if not self.running:
             self._loop = asyncio.get_running_loop()
         outcome: Outcome[Result] = Outcome(loop=self._loop)  # to ask for the loop takes a system call
-        waiting.append((item, outcome, size))
+        if goes_first:
+            waiting.insert(self._at_front, (item, outcome, size))
+            self._at_front += 1
+        else:
+            waiting.append((item, outcome, size))
         self._waiting_size += size
         if not self.running:
             self._start_flush()
-        elif self._timer is None and len(self.running) < self._max_in_flight:
+        elif len(self.running) < self._max_in_flight:
             self._flush_beside()
         return outcome
 
@@ -176,10 +189,15 @@ class Batcher(Generic[Item, Result]):
         """Start a flush of what waits: now, or once those that run are late."""
         if not self.running:
             self._start_flush()
-        elif self._timer is None and len(self.running) < self._max_in_flight:
+        elif len(self.running) < self._max_in_flight:
             self._flush_beside()
 
     def _flush_beside(self) -> None:
+        if len(self._waiting) >= self._shared_limit and self._is_shared():
+            self._start_flush()
+            return
+        if self._timer is not None:
+            return
         newest = max(flush.started_at for flush in self.running)
         left = newest + self._second_flush_delay_seconds - self._monotonic()
         if left <= 0:
@@ -209,9 +227,12 @@ class Batcher(Generic[Item, Result]):
                     batch = [waiting.popleft()]
                     self._waiting_size = 0
                 else:
-                    batch = self._choose(waiting, self._limit, self._max_batch_size)
+                    limit = self._shared_limit if self._is_shared() else self._limit
+                    batch = self._choose(waiting, limit, self._max_batch_size)
                     for _, _, size in batch:
                         self._waiting_size -= size
+                if self._at_front:
+                    self._at_front = max(0, self._at_front - len(batch))
                 flush.batch = batch
                 flush.started_at = self._monotonic()
                 if waiting:
@@ -304,6 +325,10 @@ def take_first(waiting: deque[Waiting[Item, Result]], limit: int, max_size: int)
             break
         batch.append(waiting.popleft())
     return batch
+
+
+def _never() -> bool:
+    return False
 
 
 def _unexpected(error: Exception) -> StorageUnavailable:

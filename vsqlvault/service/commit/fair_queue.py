@@ -12,8 +12,11 @@ from vsqlvault.errors import Overloaded
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.steps import Outcome, continue_soon
 
-MAX_RUNNING = 32
-"""How many requests run at once while several apps have requests. More of them make batches that others wait for."""
+MAX_RUNNING = 48
+"""How many requests run at once while several apps have requests. Each of them takes processor time that others wait for."""
+
+AHEAD_SHARE = 2
+"""An app goes ahead if it runs at most one in this many of its share of the requests that run."""
 
 MAX_WAIT_SECONDS = 30.0
 
@@ -38,6 +41,9 @@ class FairQueue:
     that other apps do not use goes to the app with the fewest running requests. The requests of one app run in the order in
     which they came. A request that has waited for ``max_wait_seconds`` is not run: if the storage hangs, each request that
     runs takes as long as that.
+
+    An app goes ahead if it runs at most half of an equal share of the requests that run. The commit queue does not let
+    requests of such an app wait for those of others.
     """
 
     def __init__(
@@ -82,6 +88,18 @@ class FairQueue:
         app.running += 1
         self._running += 1
         return None
+
+    def is_shared(self) -> bool:
+        """Whether several apps have requests."""
+        return len(self._apps) > 1
+
+    def goes_ahead(self, name: str | None) -> bool:
+        """Whether requests of the app ``name`` go before those of other apps."""
+        apps = self._apps
+        if len(apps) <= 1 or name is None:
+            return False
+        app = apps.get(name)
+        return app is not None and app.running * len(apps) * AHEAD_SHARE <= self._running
 
     async def wait(self, name: str, turn: Outcome[None]) -> None:
         """Return when a request that ``enter`` delayed may run. If it is cancelled, it is not run.

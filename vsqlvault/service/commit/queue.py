@@ -31,7 +31,8 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.commit.batcher import Batcher, Waiting
+from vsqlvault.service.commit.batcher import SECOND_FLUSH_DELAY_SECONDS, Batcher, Waiting
+from vsqlvault.service.commit.fair_queue import FairQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.steps import Outcome
 
@@ -39,6 +40,12 @@ _LOOK_AHEAD = 2
 BATCH_SECONDS = 30.0
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
+SHARED_BATCH = 14
+"""The maximum number of requests in a batch while several apps have requests."""
+
+SHARED_BATCH_OF_SEVERAL = 10
+"""The same if the storage takes several batches at once."""
+
 BATCH_VALUES = 64
 """The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
 
@@ -60,10 +67,12 @@ class CommitQueue:
         max_waiting: int,
         batch_seconds: float = BATCH_SECONDS,
         follow: Callable[[int], Awaitable[object]] | None = None,
+        fair_queue: FairQueue | None = None,
     ) -> None:
         """``batch_seconds``: how long one batch may take before its requests get 503.
 
-        ``follow`` is called with the revision of a read, and awaited before the read is answered.
+        ``follow`` is called with the revision of a read, and awaited before the read is answered. ``fair_queue`` names the
+        apps that go ahead; by default none does.
         """
         self._storage = storage
         self._follow = follow
@@ -71,44 +80,72 @@ class CommitQueue:
         self._clock = clock
         self.time_within = clock.now_within
         """Returns the storage's time without reading it, or None if the last reading is older than the given seconds."""
-        self.reads: Batcher[Read, Snapshot] = Batcher(
+        self.fair_queue = fair_queue or FairQueue(max_waiting=max_waiting)
+        """Decides which apps go ahead."""
+        self._has_lanes = storage.flights > 1
+        self._max_batch = max_batch
+        self._batch_seconds = batch_seconds
+        self._shared_batch = SHARED_BATCH if storage.flights == 1 else SHARED_BATCH_OF_SEVERAL
+        self.reads, self.writes, self._seen = self._reading(), self._committing(), self._committing_seen()
+        self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
+        self._reads_ahead, self._writes_ahead, self._seen_ahead = self.reads, self.writes, self._seen
+        if storage.flights > 1:  # batches of those that go ahead run beside the others, and wait for nothing
+            self._reads_ahead, self._writes_ahead = self._reading(0.0), self._committing(0.0)
+            self._seen_ahead = self._committing_seen(0.0)
+            self._reads_ahead.counts = self.reads.counts
+            self._writes_ahead.counts = self._seen_ahead.counts = self.writes.counts
+
+    def _reading(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[Read, Snapshot]:
+        return Batcher(
             self._read_batch,
-            max_in_flight=storage.flights,
-            limit=max_batch,
-            max_waiting=max_waiting,
+            max_in_flight=self._storage.flights,
+            limit=self._max_batch,
+            max_waiting=self._max_waiting,
+            shared_limit=self._shared_batch,
+            is_shared=self.fair_queue.is_shared,
             size_of=_values_of,
             max_batch_size=BATCH_VALUES,
             translate=_unread,
-            flush_seconds=batch_seconds,
+            flush_seconds=self._batch_seconds,
             unknown=StorageUnavailable,
+            second_flush_delay_seconds=second_delay,
             name="reads",
         )
-        self.writes: Batcher[Write, WriteOutcome] = Batcher(
+
+    def _committing(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[Write, WriteOutcome]:
+        return Batcher(
             self._commit_batch,
-            max_in_flight=storage.flights,
-            limit=max_batch,
-            max_waiting=max_waiting,
+            max_in_flight=self._storage.flights,
+            limit=self._max_batch,
+            max_waiting=self._max_waiting,
+            shared_limit=self._shared_batch,
+            is_shared=self.fair_queue.is_shared,
             choose=take_non_conflicting,
             size_of=_bytes_of,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted,
-            flush_seconds=batch_seconds,
+            flush_seconds=self._batch_seconds,
+            second_flush_delay_seconds=second_delay,
             name="commits",
         )
-        self._seen: Batcher[SeenWrite, Snapshot | None] = Batcher(
+
+    def _committing_seen(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[SeenWrite, Snapshot | None]:
+        return Batcher(
             self._commit_seen_batch,
-            max_in_flight=storage.flights,
-            limit=min(max_batch, BATCH_VALUES),
-            max_waiting=max_waiting,
+            max_in_flight=self._storage.flights,
+            limit=min(self._max_batch, BATCH_VALUES),
+            max_waiting=self._max_waiting,
+            shared_limit=self._shared_batch,
+            is_shared=self.fair_queue.is_shared,
             choose=take_non_conflicting,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted_seen,
-            flush_seconds=batch_seconds,
+            flush_seconds=self._batch_seconds,
+            second_flush_delay_seconds=second_delay,
             name="commits without a read",
         )
-        self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
 
     @property
     def slice(self) -> int:
@@ -120,15 +157,26 @@ class CommitQueue:
 
         Raises as ``commit``.
         """
-        return self._seen.enqueue(seen, _bytes_of(seen.write) if seen.write.changes else 0)
+        write = seen.write
+        size = _bytes_of(write) if write.changes else 0
+        if write.access and self.fair_queue.goes_ahead(write.access[0].app):
+            return self._seen_ahead.enqueue(seen, size, goes_first=True)
+        return self._seen.enqueue(seen, size)
 
-    def read(self, key: EntryKey | None = None, *, with_value: bool = False) -> Outcome[Snapshot]:
+    def read(
+        self, key: EntryKey | None = None, *, with_value: bool = False, app: str | None = None
+    ) -> Outcome[Snapshot]:
         """Return the storage's clock, the revision of the policies and, where ``key`` is given, an entry.
+
+        ``app``: the app that asks for an entry, for its place in the fair queue.
 
         Raises:
             Unavailable: the storage cannot answer.
         """
-        return self.reads.enqueue(Read(key, with_value), 1 if with_value else 0)
+        size = 1 if with_value else 0
+        if app is not None and self.fair_queue.goes_ahead(app):
+            return self._reads_ahead.enqueue(Read(key, with_value), size, goes_first=True)
+        return self.reads.enqueue(Read(key, with_value), size)
 
     def commit(self, write: Write) -> Outcome[WriteOutcome]:
         """Return once the write is durable, or once it is known that it was left out.
@@ -138,7 +186,10 @@ class CommitQueue:
             OutcomeUnknown: the result cannot be determined.
             StorageFull: there is no room for the entry that it stores, and nothing of it was committed.
         """
-        return self.writes.enqueue(write, _bytes_of(write) if write.changes else 0)
+        size = _bytes_of(write) if write.changes else 0
+        if write.access and self.fair_queue.goes_ahead(write.access[0].app):
+            return self._writes_ahead.enqueue(write, size, goes_first=True)
+        return self.writes.enqueue(write, size)
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
         """Return the result of ``commit`` for each write, in order. An error is returned, not raised."""
@@ -150,7 +201,8 @@ class CommitQueue:
 
     async def drain(self) -> None:
         """Return when all batches in progress have ended."""
-        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._seen.drain())
+        ahead = self._reads_ahead.drain(), self._writes_ahead.drain(), self._seen_ahead.drain()
+        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._seen.drain(), *ahead)
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
