@@ -93,10 +93,11 @@ def test_an_error_that_passes_is_raised_unchanged(how: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [blocks_then_answers, blocks_then_answers_at_once])
-def test_an_answer_after_the_deadline_is_refused(call: Callable[[], object]) -> None:
+def test_an_answer_after_the_deadline_is_refused(call: Callable[[], object], caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PluginFailed) as failed:
         run(lambda: call_plugin("slow", call, str, DEADLINE_SECONDS))
     assert isinstance(failed.value.__cause__, TimeoutError)
+    assert [(record.plugin, record.error) for record in caplog.records] == [("slow", "TimeoutError")]  # type: ignore[attr-defined]
 
 
 def test_begin_call_refuses_a_late_answer() -> None:

@@ -190,7 +190,9 @@ async def test_a_key_says_when_it_was_last_used(scene) -> None:
     used = (await scene.vault.credentials.api_keys.key(scene.admin, principal.credential_id)).last_used_at
     assert used is not None
     revoked = await scene.vault.credentials.api_keys.revoke(scene.admin, principal.credential_id)
+    again = await scene.vault.credentials.api_keys.revoke(scene.admin, principal.credential_id)
     assert revoked.seen.last_used_at is not None
+    assert again.seen.last_used_at == revoked.seen.last_used_at
 
 
 @pytest.mark.parametrize("act", ["key", "revoke"])
