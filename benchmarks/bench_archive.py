@@ -1,18 +1,24 @@
 """Archives and drops nine tenths of a log while 16 clients go on: their p99, the size of the database, and both verifiers.
 
     python -m benchmarks.bench_archive --rows 10000000 [--storage sqlite postgresql] [--seconds 30] [--turns 3]
+    python -m benchmarks.bench_archive --rows 10000000 --kept DIR [--generate]
 
 The generator writes rows that are 400 days old, and a tenth of younger ones, straight to the storage. Then a server serves the
 storage, and the commands ``archive-audit`` and ``drop-archived`` run beside it, each in a process of its own, by turns with
 phases without either.
+
+With ``--kept DIR`` the log is generated in DIR once (SQLite), and each measurement is on a copy of it. ``--generate`` only
+generates, so that it can be done when the machine is busy.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import secrets
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,7 +44,9 @@ SETTINGS = '[audit]\nsigning_key_env = "SIGNING"\n'
 OLD, YOUNG = timedelta(days=400), timedelta(days=1)
 AT_ONCE, PURGE_EACH = 5_000, 20
 CLIENTS, PAUSE_SECONDS = 16, 0.02
-NICE = ("nice", "-n", "10")
+MOST_TURNS = 36
+"""In how many parts a kept log has its old rows. Each divisor can be the number of turns."""
+KEPT_LOG, KEPT_PARTS = "vault.db", "parts.json"
 SECOND_VERIFIER = Path(__file__).parents[1] / "contrib" / "verify-audit" / "verify_audit.py"
 
 
@@ -80,6 +88,26 @@ def _write(first: int, count: int, at: datetime) -> Write:
         for number in range(first, first + count - purges)
     )
     return Write(access, purges=tuple(a_purge_record(an_entry(f"g{first}-{n}"), purged_at=at) for n in range(purges)))
+
+
+def generate_kept(kept: Path, rows: int) -> None:
+    """Generate a log in a directory, unless it has one with this number of rows. ``parts.json`` is written last."""
+    if not (kept / KEPT_PARTS).exists():
+        server = VaultServer(kept, settings=SETTINGS, environment={"SIGNING": KEY.reveal()})
+        os.environ |= {"SIGNING": KEY.reveal(), "VSQL_VAULT_API_KEY": server.admin_key}
+        parts = {"rows": rows, "between": generated(server, rows, MOST_TURNS)}
+        (kept / KEPT_PARTS).write_text(json.dumps(parts))
+    found = json.loads((kept / KEPT_PARTS).read_text())["rows"]
+    if found != rows:
+        raise SystemExit(f"--kept: expected a log of {rows} rows, found one of {found}")
+
+
+def copied(kept: Path, directory: Path, turns: int) -> list[str]:
+    """Copy a kept log. Return a time after each part of its old rows, for ``turns`` equal parts."""
+    shutil.copy(kept / KEPT_LOG, directory / KEPT_LOG)
+    between: list[str] = json.loads((kept / KEPT_PARTS).read_text())["between"]
+    each = MOST_TURNS // turns
+    return between[each - 1 :: each]
 
 
 class Clients:
@@ -136,7 +164,7 @@ async def command(server: VaultServer, *arguments: str) -> tuple[float, str]:
     environment = {**os.environ, "SIGNING": KEY.reveal(), "VSQL_VAULT_API_KEY": server.admin_key}
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *NICE, sys.executable, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        sys.executable, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     output = (await process.communicate())[0].decode()
     if process.returncode:
@@ -156,26 +184,36 @@ def size_of(server: VaultServer) -> str:
 
 
 class Phases:
-    """The latencies of each kind of phase, and how they compare with the quiet phases before and after each."""
+    """The latencies of each kind of phase, and how they compare with the quiet phases before and after each.
+
+    Other load of the machine changes within minutes. So the summary has the median of the ratios of all turns, too.
+    """
 
     def __init__(self, clients: Clients, seconds: float) -> None:
         self._clients, self._seconds = clients, seconds
         self._all: dict[str, list[float]] = {}
-        self._last = 0.0
+        self._quiet: list[float] = []
+        self._since_quiet: list[tuple[str, float]] = []
+        self._ratios: dict[str, list[float]] = {}
 
     async def quiet(self) -> None:
         """Measure the clients alone."""
         self._clients.told()
         await asyncio.sleep(self._seconds)
-        self._last = self._take("quiet")
-        print(f"    quiet          p99 {self._last:7.2f} ms", flush=True)
+        self._quiet.append(self._take("quiet"))
+        print(f"    quiet          p99 {self._quiet[-1]:7.2f} ms", flush=True)
+        for name, p99 in self._since_quiet:
+            self._ratios.setdefault(name, []).append(p99 / statistics.mean(self._quiet[-2:]))
+        self._since_quiet = []
 
     async def beside(self, name: str, server: VaultServer, *arguments: str) -> None:
         """Measure the clients beside a command."""
         self._clients.told()
         took, output = await command(server, *arguments)
         p99 = self._take(name)
-        print(f"    {name:14} p99 {p99:7.2f} ms = {p99 / self._last:.2f} times, {took:.1f} s: {output}", flush=True)
+        self._since_quiet.append((name, p99))
+        ratio = p99 / self._quiet[-1]
+        print(f"    {name:14} p99 {p99:7.2f} ms = {ratio:.2f} times, {took:.1f} s: {output}", flush=True)
 
     def summary(self) -> None:
         """Print the ratios over all turns."""
@@ -183,6 +221,9 @@ class Phases:
         for name, took in self._all.items():
             median, p99 = statistics.median(took) * 1000, percentile(took)
             what = f"p99 {p99:7.2f} ms = {p99 / quiet:.2f} times, median {median:.2f} ms, {len(took)} requests"
+            if ratios := self._ratios.get(name):
+                what += f"; ratios by turns: median {statistics.median(ratios):.2f}"
+                what += f", {min(ratios):.2f} to {max(ratios):.2f} of {len(ratios)}"
             print(f"  {name:14} {what}", flush=True)
 
     def _take(self, name: str) -> float:
@@ -232,9 +273,9 @@ async def run(server: VaultServer, between: list[str], seconds: float) -> None:
     print(f"  second verifier  {took:.1f} s: {output}", flush=True)
 
 
-def measure(url: str | None, rows: int, seconds: float, turns: int) -> None:
-    """Generate a log in a new storage, and measure."""
-    with tempfile.TemporaryDirectory() as name:
+def measure(url: str | None, rows: int, seconds: float, turns: int, kept: Path | None = None) -> None:
+    """Generate a log in a new storage, or copy the kept one, and measure."""
+    with tempfile.TemporaryDirectory(dir=kept) as name:
         directory = Path(name)
         (directory / "archive").mkdir()
         server = VaultServer(
@@ -242,7 +283,7 @@ def measure(url: str | None, rows: int, seconds: float, turns: int) -> None:
         )
         os.environ |= {"SIGNING": KEY.reveal(), "VSQL_VAULT_API_KEY": server.admin_key}
         began = time.monotonic()
-        between = generated(server, rows, turns)
+        between = copied(kept, directory, turns) if kept else generated(server, rows, turns)
         print(f"{server.database_url.partition(':')[0]}: {rows} rows in {time.monotonic() - began:.1f} s", flush=True)
         server.start()
         try:
@@ -259,9 +300,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each quiet phase")
     parser.add_argument("--turns", type=int, default=3, help="in how many parts the old rows are archived and dropped")
     parser.add_argument("--storage", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
+    parser.add_argument("--kept", type=Path, metavar="DIR", help="a directory that keeps the generated log (SQLite)")
+    parser.add_argument("--generate", action="store_true", help="only generate the log in --kept")
     chosen = parser.parse_args()
+    if chosen.kept:
+        if MOST_TURNS % chosen.turns:
+            parser.error(f"--turns: expected a divisor of {MOST_TURNS} with --kept")
+        chosen.kept.mkdir(exist_ok=True)
+        generate_kept(chosen.kept, chosen.rows)
+    if chosen.generate:
+        return
     if "sqlite" in chosen.storage:
-        measure(None, chosen.rows, chosen.seconds, chosen.turns)
+        measure(None, chosen.rows, chosen.seconds, chosen.turns, chosen.kept)
     if "postgresql" in chosen.storage:
         with PostgresServer() as postgres:
             measure(postgres.url(postgres.create_database()), chosen.rows, chosen.seconds, chosen.turns)

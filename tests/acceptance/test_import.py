@@ -160,19 +160,18 @@ def test_standard_input_is_a_source(directory, run, monkeypatch) -> None:
 
 
 def test_a_run_that_was_interrupted_is_resumed(directory, run, monkeypatch, capsys) -> None:
-    path, commit_all = many(directory, 1_500), CommitQueue.commit_all
-    batches = []
+    path, commit, batches = many(directory, 1_500), CommitQueue.commit, []
 
-    async def interrupted(queue: CommitQueue, writes: Any) -> Any:
-        batches.append(len(writes))
-        if len(batches) == 2:  # half of a batch is committed, and the process ends
-            await commit_all(queue, writes[: len(writes) // 2])
+    async def interrupted(queue: CommitQueue, write: Any) -> Any:
+        outcome = await commit(queue, write)
+        batches.append(len(write.changes))
+        if len(batches) == 2:  # a batch is committed, and the process ends before it knows
             raise KeyboardInterrupt
-        return await commit_all(queue, writes)
+        return outcome
 
-    monkeypatch.setattr(CommitQueue, "commit_all", interrupted)
+    monkeypatch.setattr(CommitQueue, "commit", interrupted)
     assert run(path)[0] == INTERRUPTED
-    monkeypatch.setattr(CommitQueue, "commit_all", commit_all)
+    monkeypatch.setattr(CommitQueue, "commit", commit)
     there = len(entries(directory))
     assert 0 < there < 1_500
     code, count, _ = run(path)

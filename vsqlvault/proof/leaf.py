@@ -51,6 +51,7 @@ _HOLES = {
     ',"detail":': "%s",
     ',"entry_id":': "%s",
     ',"external_id":': "%s",
+    ',"new_value":': "%s",
     ',"request_id":': "%s",
 }
 _read_shared = attrgetter(
@@ -79,10 +80,11 @@ def row_hash(record: AccessRecord | PurgeRecord) -> bytes:
 
     Access rows of one caller, policy and outcome differ in few members, so their leaves are made from a template.
     """
-    if type(record) is AccessRecord and record.new_value is None and record.old_value is None:
+    if type(record) is AccessRecord and record.old_value is None:
         shared = _read_shared(record)
         template = _templates.get(shared) or _new_template(record, shared)
         stamp, external_id, request_id, detail = record.stamp, record.external_id, record.request_id, record.detail
+        new_value = record.new_value
         leaf = (
             template
             % (
@@ -90,6 +92,7 @@ def row_hash(record: AccessRecord | PurgeRecord) -> bytes:
                 "" if detail is None else f',"detail":{encode_basestring(detail)}',
                 "" if stamp is None else f',"entry_id":{encode_basestring(stamp[0])},"entry_version":{stamp[1]}',
                 "" if external_id is None else f',"external_id":{encode_basestring(external_id)}',
+                "" if new_value is None else f',"new_value":{encode_basestring(new_value)}',
                 "" if request_id is None else f',"request_id":{encode_basestring(request_id)}',
             )
         ).encode()

@@ -160,13 +160,13 @@ def test_a_text_that_utf_8_cannot_hold_has_no_leaf() -> None:
         row_leaf(an_access_record(detail="\ud800"))
 
 
-PLAIN = replace(FULL, old_value=None, new_value=None)
+PLAIN = replace(FULL, old_value=None)
 TEXTS = st.none() | st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(["%s", "%", '"', ',"at":"'])
 
 
 NAMES = (
     "app", "identity", "method", "credential_id", "client_address", "reason", "policy", "detail", "purpose", "external_id",
-    "role",
+    "role", "new_value",
 )  # fmt: skip
 STAMPS = st.builds(EntryVersion, st.text(st.characters(codec="utf-8"), max_size=4), st.integers(1, 2**63 - 1))
 TIMES = st.integers(0, 2**50).map(from_micros)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import IO, Any, Literal
@@ -14,10 +13,17 @@ from vsqlvault.config import App
 from vsqlvault.errors import FieldError, PayloadTooLarge, ValidationFailed, VaultError
 from vsqlvault.errors.wording import worded
 from vsqlvault.http.json_body import parse_json
-from vsqlvault.http.schemas.bodies import ExternalId, Purpose, StoreBody, body_time, read_body
-from vsqlvault.model.entry import EntryKey
+from vsqlvault.http.schemas.bodies import (
+    ExternalId,
+    Purpose,
+    StoreBody,
+    body_time,
+    duration_of,
+    metadata_text,
+    read_body,
+)
+from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.service.entries.imports import ImportedEntry
-from vsqlvault.service.entries.requests import NO_PRECONDITIONS
 
 ESCAPED_SIZE = 6
 """How many bytes of a line a byte of the value may take: an ASCII character can be written as ``\\u0041``."""
@@ -58,26 +64,25 @@ class ImportedBody(StoreBody):
         if not self.encrypted_value and not is_purged:
             raise ValidationFailed(errors=[FieldError("encrypted_value", "required")])
         try:
-            body = self.model_copy(update={"encrypted_value": "-", "encoding": "utf-8"}) if is_purged else self
-            wanted = body.wanted(NO_PRECONDITIONS, max_value_bytes)
+            value = b"-" if is_purged else self.value_within(max_value_bytes)
         except PayloadTooLarge:
             expected = f"at most {max_value_bytes} bytes (server.max_value_bytes)"
             raise ValidationFailed(errors=[FieldError("encrypted_value", expected)]) from None
         created_at = body_time("created_at", self.created_at)
         entry = ImportedEntry(
             key=EntryKey(self.purpose, self.external_id),
-            value=wanted.value,
-            encoding=wanted.encoding,
-            algorithm_hint=wanted.algorithm_hint,
-            key_ref=wanted.key_ref,
-            metadata=wanted.metadata,
-            access_policy=wanted.access_policy,
+            value=value,
+            encoding=ValueEncoding.UTF_8 if is_purged else ValueEncoding(self.encoding),
+            algorithm_hint=self.algorithm_hint,
+            key_ref=self.key_ref,
+            metadata=metadata_text(self.metadata),
+            access_policy=self.access_policy,
             owner_app=self.owner_app,
             owner_identity=self.owner_identity,
             created_at=created_at,
             updated_at=_time("updated_at", self.updated_at) or created_at,
-            expires_at=wanted.expires_at,
-            ttl=wanted.ttl,
+            expires_at=_time("expires_at", self.expires_at),
+            ttl=duration_of(self.ttl),
             last_used_at=_time("last_used_at", self.last_used_at),
             is_purged=is_purged,
         )
@@ -88,7 +93,7 @@ class ImportedBody(StoreBody):
         """Compare the value with its hash and its size, where the line has them."""
         if entry.is_purged:
             return
-        if self.value_sha256 not in {None, hashlib.sha256(entry.value).hexdigest()}:
+        if self.value_sha256 not in {None, entry.value_sha256}:
             raise ValidationFailed(errors=[FieldError("value_sha256", "the SHA-256 of encrypted_value")])
         if self.value_size not in {None, len(entry.value)}:
             raise ValidationFailed(errors=[FieldError("value_size", "the number of bytes of encrypted_value")])
@@ -130,12 +135,20 @@ class Lines:
 def record_of(place: str, line: bytes, max_value_bytes: int) -> Record:
     """Return what one line has. A line of a file of rejects has the entry as a member."""
     try:
-        body: Any = parse_json(line.rstrip(b"\r\n"))
+        text = line.rstrip(b"\r\n")
+        body: Any = parse_json(text)
         if isinstance(body, dict) and body.keys() == _REJECT_MEMBERS:
             body = body["entry"]
-        return Record(place, read_body(ImportedBody, body).imported(max_value_bytes), line=line)
+        return Record(
+            place, read_body(ImportedBody, body, is_plain=_is_plain(text)).imported(max_value_bytes), line=line
+        )
     except VaultError as error:
         return Record(place, None, error.errors or (FieldError("", _expected(error)),), line)
+
+
+def _is_plain(text: bytes) -> bool:
+    """Return whether every string of a JSON text is a part of the text itself, with printable ASCII only."""
+    return text.isascii() and b"\\" not in text and text.decode("ascii").isprintable()
 
 
 def _expected(error: VaultError) -> str:

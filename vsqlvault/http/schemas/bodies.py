@@ -126,11 +126,8 @@ class StoreBody(Body):
         Raises:
             PayloadTooLarge, InvalidBase64, InvalidText, MetadataTooLarge, InvalidTime.
         """
-        value = self._value()
-        if len(value) > max_value_bytes:
-            raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
         return StoreRequest(
-            value=value,
+            value=self.value_within(max_value_bytes),
             encoding=ValueEncoding(self.encoding),
             algorithm_hint=self.algorithm_hint,
             key_ref=self.key_ref,
@@ -138,8 +135,15 @@ class StoreBody(Body):
             expires_at=body_time("expires_at", self.expires_at) if self.expires_at is not None else None,
             access_policy=self.access_policy,
             preconditions=preconditions,
-            ttl=_ttl(self.ttl),
+            ttl=duration_of(self.ttl),
         )
+
+    def value_within(self, max_value_bytes: int) -> bytes:
+        """Return the bytes of the value. Raises PayloadTooLarge, InvalidBase64."""
+        value = self._value()
+        if len(value) > max_value_bytes:
+            raise PayloadTooLarge(f"a value has at most {max_value_bytes} bytes")
+        return value
 
     def _value(self) -> bytes:
         if self.encoding == "utf-8":
@@ -184,7 +188,7 @@ class UpdateBody(Body):
             access_policy=(self.access_policy or DEFAULT_POLICY) if "access_policy" in given else None,
             changes_expiry=bool(given & {"expires_at", "ttl"}),
             expires_at=body_time("expires_at", self.expires_at) if self.expires_at is not None else None,
-            ttl=_ttl(self.ttl),
+            ttl=duration_of(self.ttl),
             preconditions=preconditions,
         )
 
@@ -210,7 +214,7 @@ def _check_one_expiry(expires_at: str | None, ttl: str | None) -> None:
         raise MemberFault("ttl", "expires_at or ttl, not both")
 
 
-def _ttl(text: str | None) -> timedelta | None:
+def duration_of(text: str | None) -> timedelta | None:
     """Return the duration; one beyond every retention policy is cut to just beyond."""
     if text is None:
         return None
@@ -226,10 +230,27 @@ def metadata_text(metadata: dict[str, Any]) -> str:
     fault = FieldError("metadata", limits)
     if len(metadata) > MAX_METADATA_KEYS:
         raise MetadataTooLarge(errors=[fault])
+    if _is_flat(metadata):
+        quick = canonical_json(metadata).decode("utf-8")
+        if len(quick) <= MAX_METADATA_TEXT:  # so it has at most MAX_METADATA_BYTES in UTF-8
+            return quick
     text = _canonical(metadata)
     if text is None or not _small(metadata):
         raise MetadataTooLarge(errors=[fault])
     return text
+
+
+def _is_flat(metadata: dict[str, Any]) -> bool:
+    """Return whether each member is a short name with a short text or a whole number, as most metadata is.
+
+    Its size is limited, so that no part of it is measured before it is written.
+    """
+    for name, member in metadata.items():
+        if len(name) > MAX_METADATA_KEY:
+            return False
+        if type(member) is not int and not (type(member) is str and len(member) <= MAX_METADATA_TEXT):
+            return False
+    return True
 
 
 def _canonical(value: dict[str, Any]) -> str | None:
@@ -443,8 +464,12 @@ class ApiKeyBody(Body):
         )
 
 
-def read_body(model: type[Model], value: Any, path: Mapping[str, str] = MappingProxyType({})) -> Model:
+def read_body(
+    model: type[Model], value: Any, path: Mapping[str, str] = MappingProxyType({}), *, is_plain: bool = False
+) -> Model:
     """Return the model of a parsed JSON body. It may repeat the parameters of the path, with the same values.
+
+    ``is_plain``: the JSON text has printable ASCII only, and no escapes, so that its strings need no check.
 
     Raises:
         ValidationFailed: with field paths and what was expected, never the value. InvalidText.
@@ -459,9 +484,10 @@ def read_body(model: type[Model], value: Any, path: Mapping[str, str] = MappingP
         raise ValidationFailed(
             errors=[FieldError(field_path((name,)), unknown_field(name, known)) for name in unknown[:MAX_FAULTS]]
         )
-    check_text({name: member for name, member in value.items() if name != "encrypted_value"})
-    if isinstance(ciphertext := value.get("encrypted_value"), str):
-        check_value_text(ciphertext, "encrypted_value")
+    if not is_plain:
+        check_text({name: member for name, member in value.items() if name != "encrypted_value"})
+        if isinstance(ciphertext := value.get("encrypted_value"), str):
+            check_value_text(ciphertext, "encrypted_value")
     try:
         return model.model_validate(value)
     except ValidationError as refused:

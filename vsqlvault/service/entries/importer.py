@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field, replace
 from datetime import datetime
+from json.encoder import encode_basestring
 from typing import TypeVar
 
 from vsqlvault.errors import Contended, EntryHeld, FieldError, VaultError
@@ -14,11 +15,9 @@ from vsqlvault.interfaces.writes import Committed, EntryAbsent, EntryIs, Expecta
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import Entry, EntryKey
 from vsqlvault.model.ids import new_timed_id
-from vsqlvault.model.policy import RetentionPolicy
 from vsqlvault.model.principal import Call
 from vsqlvault.model.purge import PurgeReason, PurgeRecord
 from vsqlvault.model.times import format_time
-from vsqlvault.proof.canonical import canonical_json
 from vsqlvault.proof.entry_statement import state_entry
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.audit.recorder import CREATED, OK, AuditContext
@@ -39,6 +38,7 @@ from vsqlvault.service.purge.purger import Purger
 from vsqlvault.service.roles import require_admin
 
 MAX_ATTEMPTS = 8
+_NO_PURGES: tuple[PurgeRecord, ...] = ()
 Answer = TypeVar("Answer")
 
 
@@ -66,11 +66,25 @@ class ImportCount:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decided:
+    """The entry to store, the retention policy by which it expires, and what is reported once it is stored."""
+
+    stored: Entry
+    retention: str
+    imported: Imported
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """The commit of one entry, and what is reported once it is committed."""
 
     write: Write
     imported: Imported
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the id was free."""
+        return self.imported.result is Result.CREATED
 
 
 class Importer:
@@ -92,6 +106,7 @@ class Importer:
         self._purged = PurgedIds(storage)
         self._hints: dict[str, str] = {}
         self._hints_of: PolicySnapshot | None = None
+        self._assumes_absent = True  # where an id was not free, the next batch reads each entry first
 
     async def take(
         self, call: Call, entries: Sequence[ImportedEntry], rules: ImportRules = DEFAULT_RULES, *, dry_run: bool = False
@@ -128,29 +143,80 @@ class Importer:
         self, call: Call, entries: Sequence[ImportedEntry], rules: ImportRules, *, dry_run: bool
     ) -> list[Imported | None]:
         """Return what became of each entry; None where a concurrent change invalidated the decision."""
+        if self._assumes_absent and not dry_run:
+            return await self._store_unread(call, entries, rules)
         snapshots = await self._queue.reads.submit_all([Read(entry.key) for entry in entries])
         prepared = [
             await self._prepare(call, entry, _or_raise(snapshot), rules)
             for entry, snapshot in zip(entries, snapshots, strict=True)
         ]
-        writes = [each.write for each in prepared if isinstance(each, _Prepared)]
+        self._assumes_absent = all(isinstance(each, _Prepared) and each.is_new for each in prepared)
         if dry_run:
             return [each.imported if isinstance(each, _Prepared) else each for each in prepared]
+        return await self._commit(prepared)
+
+    async def _store_unread(
+        self, call: Call, entries: Sequence[ImportedEntry], rules: ImportRules
+    ) -> list[Imported | None]:
+        """Store entries as if their ids were free, in one commit, without reading each. The commit expects no entry.
+
+        Return None for all of them if an id is not free, and for those that would be rejected: the entry present decides
+        first.
+        """
+        snapshot = await self._queue.read()
+        policies = await self._policy_cache.at(snapshot.revision)
+        context = AuditContext(call, Operation.IMPORT)
+        context.observe(snapshot)
+        done: list[Imported | None] = []
+        writes: list[Write] = []
+        for entry in entries:
+            decided = self._decide(entry, None, snapshot.now, policies, rules)
+            if isinstance(decided, Imported):
+                done.append(decided if decided.result is Result.PURGED else None)
+            else:
+                writes.append(_write(context, entry, decided, (EntryAbsent(entry.key),), _NO_PURGES))
+                done.append(decided.imported)
+        if writes and not isinstance(await self._queue.commit(_joined(writes, policies)), Committed):
+            done = [None if each is not None and each.result is Result.CREATED else each for each in done]
+        self._assumes_absent = None not in done
+        return done
+
+    async def _commit(self, prepared: Sequence[_Prepared | Imported | None]) -> list[Imported | None]:
+        """Commit what is prepared, and return what became of each entry."""
+        writes = [each.write for each in prepared if isinstance(each, _Prepared)]
         outcomes = iter(await self._queue.commit_all(writes))
-        return [
-            each
-            if isinstance(each, Imported)
-            else each.imported
-            if isinstance(_or_raise(next(outcomes)), Committed)
-            else None
-            for each in prepared
-        ]
+        done: list[Imported | None] = []
+        for each in prepared:
+            if isinstance(each, _Prepared):
+                done.append(each.imported if isinstance(_or_raise(next(outcomes)), Committed) else None)
+            else:
+                done.append(each)
+        return done
 
     async def _prepare(
         self, call: Call, entry: ImportedEntry, snapshot: Snapshot, rules: ImportRules
     ) -> _Prepared | Imported:
+        """Return the commit of one entry; the replaced version gets its purge row in the same one."""
+        expects: tuple[Expectation, ...]
         policies = await self._policy_cache.at(snapshot.revision)
-        present, now = snapshot.entry, snapshot.now
+        present = snapshot.entry
+        decided = self._decide(entry, present, snapshot.now, policies, rules)
+        if isinstance(decided, Imported):
+            return decided
+        expects, purges = (EntryAbsent(entry.key), RevisionIs(policies.revision)), _NO_PURGES
+        if present is not None:
+            try:
+                expects, purges = await self._replaced(call, entry, present, policies, snapshot.now)
+            except EntryHeld as held:
+                return _rejected("external_id", f"an entry that is not under a legal hold: {held.audit_detail}")
+        context = AuditContext(call, Operation.IMPORT)
+        context.observe(snapshot)
+        return _Prepared(_write(context, entry, decided, expects, purges), decided.imported)
+
+    def _decide(
+        self, entry: ImportedEntry, present: Entry | None, now: datetime, policies: PolicySnapshot, rules: ImportRules
+    ) -> _Decided | Imported:
+        """Return the entry to store, or what becomes of the imported one without a commit."""
         if entry.is_purged or self._purged.has(entry.key, entry.created_at):
             return Imported(Result.PURGED)
         if present is not None:
@@ -169,38 +235,9 @@ class Importer:
             return Imported(Result.REJECTED, (*faults, expires_at))
         if faults:
             return Imported(Result.REJECTED, tuple(faults))
+        result = Result.REPLACED if present else Result.CREATED
         stored = _entry(entry, expires_at, present, now)
-        return await self._prepared(call, entry, stored, snapshot, policies, retention, warnings)
-
-    async def _prepared(
-        self,
-        call: Call,
-        entry: ImportedEntry,
-        stored: Entry,
-        snapshot: Snapshot,
-        policies: PolicySnapshot,
-        retention: RetentionPolicy,
-        warnings: tuple[str, ...],
-    ) -> _Prepared | Imported:
-        """Return the commit of one entry; the replaced version gets its purge row in the same one."""
-        expects: tuple[Expectation, ...] = (EntryAbsent(entry.key), RevisionIs(policies.revision))
-        purges: tuple[PurgeRecord, ...] = ()
-        present = snapshot.entry
-        if present is not None:
-            try:
-                expects, purges = await self._replaced(call, entry, present, policies, snapshot.now)
-            except EntryHeld as held:
-                return _rejected("external_id", f"an entry that is not under a legal hold: {held.audit_detail}")
-        context = AuditContext(call, Operation.IMPORT, entry.key)
-        context.observe(snapshot)
-        context.stamp = stored.stamp
-        row = context.granted(
-            OK if present else CREATED,
-            detail=f"retention {retention.reference}, {state_entry(stored)}",
-            new_value=_document(stored),
-        )
-        write = Write((row,), expects, (StoreEntry(stored, entry.value),), purges)
-        return _Prepared(write, Imported(Result.REPLACED if present else Result.CREATED, warnings=warnings))
+        return _Decided(stored, retention.reference, Imported(result, warnings=warnings))
 
     async def _replaced(
         self, call: Call, entry: ImportedEntry, present: Entry, policies: PolicySnapshot, now: datetime
@@ -232,6 +269,34 @@ class Importer:
         if name not in self._hints:
             self._hints[name] = did_you_mean(name, policies.access)
         return self._hints[name]
+
+
+def _write(
+    context: AuditContext,
+    entry: ImportedEntry,
+    decided: _Decided,
+    expects: tuple[Expectation, ...],
+    purges: tuple[PurgeRecord, ...],
+) -> Write:
+    """Return the commit of one entry. ``context`` has observed a snapshot, and serves for the entries of a batch in turn."""
+    stored = decided.stored
+    context.purpose, context.external_id, context.stamp = stored.purpose, stored.external_id, stored.stamp
+    row = context.granted(
+        CREATED if decided.imported.result is Result.CREATED else OK,
+        detail=f"retention {decided.retention}, {state_entry(stored)}",
+        new_value=_document(stored),
+    )
+    return Write((row,), expects, (StoreEntry(stored, entry.value),), purges)
+
+
+def _joined(writes: Sequence[Write], policies: PolicySnapshot) -> Write:
+    """Return one write in place of several that store new entries."""
+    expects = [expect for write in writes for expect in write.expects]
+    return Write(
+        tuple(row for write in writes for row in write.access),
+        (*expects, RevisionIs(policies.revision)),
+        tuple(change for write in writes for change in write.changes),
+    )
 
 
 def _first_of_each_key(entries: Sequence[ImportedEntry], waiting: Sequence[int]) -> list[int]:
@@ -269,15 +334,16 @@ def _entry(entry: ImportedEntry, expires_at: datetime, present: Entry | None, no
 
 
 def _document(entry: Entry) -> str:
-    """Return the owner and the times of an imported entry, as its row has them: the caller is not the owner."""
-    document = {
-        "created_at": format_time(entry.created_at),
-        "expires_at": format_time(entry.expires_at),
-        "owner_app": entry.owner_app,
-        "owner_identity": entry.owner_identity,
-        "updated_at": format_time(entry.updated_at),
-    }
-    return canonical_json(document).decode()
+    """Return the owner and the times of an imported entry, as its row has them: the caller is not the owner.
+
+    It is RFC 8785 text, written directly because an import needs many.
+    """
+    identity = "null" if entry.owner_identity is None else encode_basestring(entry.owner_identity)
+    return (
+        f'{{"created_at":"{format_time(entry.created_at)}","expires_at":"{format_time(entry.expires_at)}"'
+        f',"owner_app":{encode_basestring(entry.owner_app)},"owner_identity":{identity}'
+        f',"updated_at":"{format_time(entry.updated_at)}"}}'
+    )
 
 
 def _rejected(name: str, expected: str) -> Imported:

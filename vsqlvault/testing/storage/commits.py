@@ -46,6 +46,16 @@ NO_REVISION = RevisionIs(10**9)
 ENTRY = an_entry()
 
 
+def _many_new(count: int) -> Write:
+    """Return a write that stores entries with the ids ``new-0``, ``new-1`` and so on, and expects each id to be free."""
+    entries = [an_entry(f"new-{number}") for number in range(count)]
+    return Write(
+        tuple(an_access_record(request_id="many", external_id=entry.external_id) for entry in entries),
+        tuple(EntryAbsent(entry.key) for entry in entries),
+        tuple(StoreEntry(entry, b"value of %d" % number) for number, entry in enumerate(entries)),
+    )
+
+
 def _unusable() -> dict[str, Write]:
     """Writes that no storage can take: a row without its request id, a value that is none, a purge without proof."""
     record = replace(an_access_record(), request_id=cast("str", None))
@@ -132,6 +142,40 @@ class CommitConformance(StorageKit):
         write = Write((an_access_record(),), expects, (StoreEntry(an_entry("beside"), b"cipher"),))
         assert list(await storage.commit([write])) == [Conflict(absent)]
         assert (await look(storage, "beside")).entry is None
+
+    @pytest.mark.parametrize("place", [0, 99, 199])
+    @driven
+    async def test_a_write_of_many_new_entries_stores_none_if_one_id_is_taken(
+        self, storage: Storage, place: int
+    ) -> None:
+        await committed(storage, storing(f"new-{place}"))
+        write = _many_new(200)
+        assert list(await storage.commit([write])) == [Conflict(write.expects[place])]
+        assert [(await look(storage, f"new-{number}")).entry is not None for number in range(200)] == [
+            number == place for number in range(200)
+        ]
+        assert not await storage.access_log(LogQuery(limit=10, equals={"request_id": "many"}))
+
+    @driven
+    async def test_a_write_of_many_new_entries_stores_each_with_its_value(self, storage: Storage) -> None:
+        write = _many_new(200)
+        await committed(storage, write)
+        found = [await look(storage, f"new-{number}", with_value=True) for number in range(200)]
+        assert [(each.entry, each.value) for each in found] == [
+            (change.entry, change.value) for change in write.changes if isinstance(change, StoreEntry)
+        ]
+        assert len(await storage.access_log(LogQuery(limit=300, equals={"request_id": "many"}))) == 200
+
+    @driven
+    async def test_a_write_of_many_keeps_the_retrievals_that_were_counted_since_the_read(
+        self, storage: Storage
+    ) -> None:
+        await committed(storage, storing("a"), storing("b"))
+        await committed(storage, a_write(CountRetrieval(EntryKey("card", "a"))))
+        stores = tuple(StoreEntry(an_entry(name), b"again") for name in "ab")
+        await committed(storage, Write((an_access_record(),), (), stores))
+        found = [(await look(storage, name)).entry for name in "ab"]
+        assert [None if entry is None else entry.retrievals for entry in found] == [1, 0]
 
     @driven
     async def test_a_write_that_changes_nothing_leaves_its_rows(self, storage: Storage) -> None:

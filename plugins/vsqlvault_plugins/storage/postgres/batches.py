@@ -165,8 +165,10 @@ class _Arguments:
         )  # fmt: skip
 
     def _add(self, number: int, write: Write) -> None:
+        stored: set[EntryKey] = set()
         if write.changes:
             fresh = {expect.key for expect in write.expects if type(expect) is EntryAbsent}
+            stored = {change.entry.key for change in write.changes if type(change) is StoreEntry}
             for change in write.changes:
                 self._add_change(number, change, fresh)
         as_usual = self.as_usual
@@ -174,7 +176,9 @@ class _Arguments:
             if type(expect) is EntryIs:  # of nearly every write
                 key, stamp = expect.key, expect.stamp
                 self.expectations.append((number, place, "entry-is", *key, *stamp, self.shards.of_entry(*key)))
-            elif not (as_usual and (type(expect) is RevisionIs or _is_for_a_put(expect, write.changes))):
+            elif not (
+                as_usual and (type(expect) is RevisionIs or (type(expect) is EntryAbsent and expect.key in stored))
+            ):
                 self._add_expectation(number, place, expect)
         for record, leaf in zip(write.access, write.access_leaves or _NO_LEAVES, strict=False):
             self.access_rows.append(rows.access_row(number, record, leaf, self.shards.of_access(record)))
@@ -245,13 +249,6 @@ def _revision_of_all(writes: Sequence[Write]) -> int | None:
         if not expects_any:
             return None
     return found
-
-
-def _is_for_a_put(expect: Expectation, changes: Sequence[Change]) -> bool:
-    """Whether ``vault.commit_as_usual`` knows of the expectation of itself, because the write stores that entry."""
-    if type(expect) is not EntryAbsent:
-        return False
-    return any(type(change) is StoreEntry and change.entry.key == expect.key for change in changes)
 
 
 def _is_rare(write: Write) -> bool:

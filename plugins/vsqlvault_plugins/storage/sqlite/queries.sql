@@ -148,6 +148,11 @@ SELECT count(*) FROM expected AS x CROSS JOIN entries AS e
 WHERE e.purpose = x.purpose AND e.external_id = x.external_id AND e.entry_id = x.entry_id AND e.version = x.version
   AND e.purged_at IS NULL
 
+-- name: count_present
+-- How many of the ids have an entry, or a mark of a purge.
+WITH expected (purpose, external_id) AS (VALUES (?, ?))
+SELECT count(*) FROM expected AS x CROSS JOIN entries AS e WHERE e.purpose = x.purpose AND e.external_id = x.external_id
+
 -- name: remove_entry
 DELETE FROM entries WHERE purpose = ? AND external_id = ?
 

@@ -162,6 +162,8 @@ class _Batch:
                 removed = [change.key for change in run if isinstance(change, kind)]
                 put_rows(self.connection, QUERIES["remove_entries"], removed)
                 self._forget_all()
+            elif kind is StoreEntry:
+                self._store_all([change for change in run if isinstance(change, kind)])
             else:
                 for change in run:
                     self._apply_one(change)
@@ -177,12 +179,20 @@ class _Batch:
             self._forget_all()
 
     def _store(self, change: StoreEntry) -> None:
-        entry, key = change.entry, change.entry.key
-        guard = self.guard(key)
+        self.connection.execute(QUERIES["put_entry"], self._row_of(change))
+        del self._guards[change.entry.key]
+
+    def _store_all(self, changes: Sequence[StoreEntry]) -> None:
+        put_rows(self.connection, QUERIES["put_entry"], [self._row_of(change) for change in changes])
+        for change in changes:
+            self._guards.pop(change.entry.key, None)
+
+    def _row_of(self, change: StoreEntry) -> Row:
+        entry = change.entry
+        guard = self.guard(entry.key)
         if guard is not None and guard[0] == entry.entry_id and guard[2] > entry.retrievals:
             entry = replace(entry, retrievals=guard[2])  # keeps retrievals that were counted since the read
-        self.connection.execute(QUERIES["put_entry"], rows.row_of_entry(entry, change.value))
-        del self._guards[key]
+        return rows.row_of_entry(entry, change.value)
 
     def _forget_all(self) -> None:
         self._guards.clear()
@@ -272,7 +282,7 @@ def hold(_: sqlite3.Connection, holding: Callable[[], object], release: threadin
 
 def _apply(batch: _Batch, write: Write) -> WriteOutcome:
     many = len(write.changes) > 1
-    if broken := _broken(batch, _looked_at_singly(batch.connection, write.expects) if many else write.expects):
+    if broken := _broken(batch, _looked_at_singly(batch, write.expects) if many else write.expects):
         return Conflict(broken)
     if write.changes:
         batch.apply(write.changes)
@@ -286,11 +296,21 @@ def _broken(batch: _Batch, expects: Sequence[Expectation]) -> Expectation | None
     return None
 
 
-def _looked_at_singly(connection: sqlite3.Connection, expects: Sequence[Expectation]) -> Sequence[Expectation]:
+def _looked_at_singly(batch: _Batch, expects: Sequence[Expectation]) -> Sequence[Expectation]:
     """Return the writes to check one by one: all of them if any entry is not as expected, to find the first conflict."""
     entries = [(*expect.key, *expect.stamp) for expect in expects if isinstance(expect, EntryIs)]
-    found = sum(cursor.fetchone()[0] for cursor in in_parts(connection, QUERIES["count_unchanged"], entries))
-    return expects if found < len(entries) else [expect for expect in expects if not isinstance(expect, EntryIs)]
+    if _count(batch, "count_unchanged", entries) < len(entries):
+        return expects
+    absent = [expect.key for expect in expects if isinstance(expect, EntryAbsent)]
+    if _count(batch, "count_present", absent):
+        return expects
+    for key in absent:
+        batch.show(key, None)
+    return [expect for expect in expects if not isinstance(expect, (EntryIs, EntryAbsent))]
+
+
+def _count(batch: _Batch, query: str, listed: Sequence[Row]) -> int:
+    return sum(cursor.fetchone()[0] for cursor in in_parts(batch.connection, QUERIES[query], listed))
 
 
 def _entry_is(batch: _Batch, expected: EntryIs) -> bool:

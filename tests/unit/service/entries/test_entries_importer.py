@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vsqlvault.errors import RoleRequired
+from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.purge import PurgeReason
@@ -125,6 +126,48 @@ async def test_the_same_id_twice_in_a_batch_is_taken_once(scene) -> None:
         Result.REJECTED,
     ]
     assert (await stored(scene)).value_size == len(b"imported")
+
+
+async def test_new_entries_of_a_batch_are_stored_by_one_commit_and_none_is_read(scene) -> None:
+    reads, writes = scene.vault.queue.reads.counts, scene.vault.queue.writes.counts
+    before = reads.items, writes.items
+    await take(scene, *(imported(f"new-{number}") for number in range(50)))
+    assert (reads.items - before[0], writes.items - before[1]) == (1, 1)
+
+
+async def test_each_entry_of_one_commit_has_its_row(scene) -> None:
+    await take(scene, *(imported(f"new-{number}", owner_app=f"app-{number}") for number in range(50)))
+    rows = await scene.storage.access_log(LogQuery(limit=100, equals={"operation": Operation.IMPORT.value}))
+    assert len(rows) == 50
+    for row in rows:
+        entry = await stored(scene, row.record.external_id)
+        assert row.record.stamp == entry.stamp
+        assert f'"owner_app":"{entry.owner_app}"' in row.record.new_value
+    assert await replayed(scene) == []
+
+
+async def test_entries_beside_one_that_is_there_are_stored(scene) -> None:
+    await take(scene, imported("there"))
+    taken = await take(scene, imported("a"), imported("there"), imported("b"))
+    assert [each.result for each in taken] == [Result.CREATED, Result.UNCHANGED, Result.CREATED]
+
+
+async def test_an_entry_that_is_there_is_unchanged_also_if_it_would_be_rejected_today(scene) -> None:
+    entry = imported("there", value=b"x" * 100)
+    await take(scene, entry)
+    await scene.retain("card", max_value_bytes=50)
+    taken = await take(scene, imported("new", value=b"x"), entry, imported("large", value=b"x" * 100))
+    assert [each.result for each in taken] == [Result.CREATED, Result.UNCHANGED, Result.REJECTED]
+
+
+async def test_a_run_over_entries_that_are_there_commits_nothing_after_its_first_batch(scene) -> None:
+    entries = [imported(f"new-{number}") for number in range(20)]
+    await take(scene, *entries)
+    await take(scene, *entries[:10])
+    counts = scene.vault.queue.writes.counts
+    before = counts.items
+    assert [each.result for each in await take(scene, *entries[10:])] == [Result.UNCHANGED] * 10
+    assert counts.items == before
 
 
 async def test_a_dry_run_stores_nothing(scene) -> None:
