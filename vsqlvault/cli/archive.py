@@ -16,7 +16,7 @@ from vsqlvault.config import Settings
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.proof.note import VerifierKey
-from vsqlvault.runtime import open_vault, run_to_end
+from vsqlvault.runtime import open_vault, run_behind
 from vsqlvault.service.log.archive.archiver import LogArchiver, check_files
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 
@@ -62,7 +62,7 @@ def archive(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             return await archiver.archive(Call(SYSTEM, secrets.token_hex(16)), options.out, options.before, bar)
 
     try:
-        record = run_to_end(run())
+        record = run_behind(run())
     finally:
         bar.end()
     if options.json:

@@ -17,7 +17,7 @@ from vsqlvault.cli.verify import add_verifier_keys, keys_in
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.runtime import open_vault, run_to_end
+from vsqlvault.runtime import open_vault, run_to_end, yield_processor
 from vsqlvault.service.log.archive.drop import ArchiveDropper, Dropped, DropRules
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.log.signing_keys import load_signing
@@ -83,7 +83,9 @@ def drop(options: argparse.Namespace, read_settings: ReadSettings) -> None:
             return await dropper.drop(call, [ArchiveFiles(each) for each in options.archive], now, bar)
 
     try:
-        dropped = run_to_end(run())
+        dropped = run_to_end(
+            run(), on_thread_start=yield_processor
+        )  # the threads that verify; those that delete hold locks
     finally:
         bar.end()
     _show(dropped, as_json=options.json)

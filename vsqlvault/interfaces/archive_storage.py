@@ -39,13 +39,13 @@ class ArchiveStorage(Protocol):
         ...
 
     async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
-        """Drop archived rows of a log that nothing needs, and their leaves: of the next ``limit`` leaves, from ``first`` on.
+        """Drop archived rows of a log that nothing needs, and their leaves, from the leaf ``first`` on.
 
-        No row of a leaf before ``first``, or after these, is dropped. Return the index of the leaf to go on with, or None if
-        there is none left. The hashes in the tiles stay. These rows
-        stay, because something needs them: those that ``proof.archive_record.is_kept`` selects; the rows that stored an
-        entry that exists, in its first and in its present version, or moved its expiry; and the row of a purge whose
-        entry's row exists.
+        At most the next ``limit`` leaves are gone through: as many as one short transaction can. No row of a leaf before
+        ``first``, or after these, is dropped. Return the index of the leaf to go on with, or None if there is none left. The
+        hashes in the tiles stay. These rows stay, because something needs them: those that
+        ``proof.archive_record.is_kept`` selects; the rows that stored an entry that exists, in its first and in its present
+        version, or moved its expiry; and the row of a purge whose entry's row exists.
 
         Raises:
             SettingsInvalid: the storage cannot drop rows, or not as the role that is connected.

@@ -23,15 +23,20 @@ Result = TypeVar("Result")
 
 
 def run_to_end(
-    main: Coroutine[Any, Any, Result], loop_factory: Callable[[], asyncio.AbstractEventLoop] = ContainedLoop
+    main: Coroutine[Any, Any, Result],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = ContainedLoop,
+    *,
+    on_thread_start: Callable[[], object] | None = None,
 ) -> Result:
     """Return the result of ``main``, and end every other task and thread of its loop within ``END_SECONDS``.
+
+    Each thread of ``asyncio.to_thread`` calls ``on_thread_start`` first.
 
     SystemExit or KeyboardInterrupt of another task is logged and ends nothing. A task that ignores its cancellation, and
     a thread that does not return, are abandoned: ``leave`` ends the process without waiting for them.
     """
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_run(main))
+        return runner.run(_run(main, on_thread_start))
 
 
 def leave(code: int) -> int:
@@ -47,9 +52,9 @@ def leave(code: int) -> int:
     os._exit(code)
 
 
-async def _run(main: Coroutine[Any, Any, Result]) -> Result:
+async def _run(main: Coroutine[Any, Any, Result], on_thread_start: Callable[[], object] | None) -> Result:
     loop = asyncio.get_running_loop()
-    executor = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+    executor = ThreadPoolExecutor(thread_name_prefix=_THREADS, initializer=on_thread_start)
     loop.set_default_executor(executor)
     try:
         return await main

@@ -18,6 +18,7 @@ from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
 from vsqlvault.model.transparency import LogName, TileKey
+from vsqlvault.service.log.archive import archiver
 from vsqlvault.service.log.archive.archiver import LogArchiver
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.vault import Vault
@@ -93,6 +94,25 @@ def test_every_file_is_synced_before_the_manifest(place: Path, monkeypatch: pyte
     files = {path.stat().st_ino for path in (place / "fresh").rglob("*") if path.is_file()}
     manifest = (place / "fresh/archives/000002.json").stat().st_ino
     assert files <= set(synced[: synced.index(manifest) + 1])
+
+
+def test_an_archive_is_written_and_read_back_behind_other_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: set[int] = set()
+    write, read = ArchiveFiles.write_bundles, ArchiveFiles.bundle
+
+    def noted(kept: Any) -> Any:
+        def method(*arguments: Any) -> Any:
+            found.add(os.sched_getscheduler(0))
+            return kept(*arguments)
+
+        return method
+
+    monkeypatch.setattr(ArchiveFiles, "write_bundles", noted(write))
+    monkeypatch.setattr(ArchiveFiles, "bundle", noted(read))
+    monkeypatch.setattr(archiver, "row_leaf", noted(archiver.row_leaf))
+    inside(place, lambda vault: _grow(vault, 300, start=600))
+    assert _archive("--out", "archive") == 0
+    assert found == {os.SCHED_IDLE}
 
 
 def test_a_tile_that_an_earlier_archive_has_is_not_written_again(tmp_path: Path) -> None:

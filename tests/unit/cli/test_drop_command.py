@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -31,6 +32,7 @@ from vsqlvault.service.log.archive.pace import ArchivePace
 from vsqlvault.service.log.archive.rows import newest_drop
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_legal_hold, a_purge_record, an_access_record, an_entry
+from vsqlvault_plugins.storage.sqlite import archived_logs
 from vsqlvault_plugins.storage.sqlite.archiving import drop_archived
 
 OLD_DAYS, YOUNG_DAYS = 400, 100
@@ -415,6 +417,27 @@ def test_a_drop_rests_after_each_step_that_shortens_the_file(place: Path) -> Non
         return list(filter(None, storage.pauses))
 
     assert inside(place, dropped) == [0.5, 0.5]
+
+
+def test_the_threads_that_verify_yield_the_processor_and_those_that_delete_do_not(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, set[int]] = {"verify": set(), "delete": set()}
+    read, delete = ArchiveFiles.bundle, archived_logs._dropped
+
+    def bundle(files: ArchiveFiles, index: int) -> Any:
+        found["verify"].add(os.sched_getscheduler(0))
+        return read(files, index)
+
+    def dropped(*arguments: Any) -> Any:
+        found["delete"].add(os.sched_getscheduler(0))
+        return delete(*arguments)
+
+    monkeypatch.setattr(ArchiveFiles, "bundle", bundle)
+    monkeypatch.setattr(archived_logs, "_dropped", dropped)
+    usual = os.sched_getscheduler(0)
+    assert drop() == 0
+    assert found == {"verify": {os.SCHED_IDLE}, "delete": {usual}}
 
 
 def test_of_two_runs_at_once_one_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,10 +170,11 @@ class CommitConformance(StorageKit):
     async def test_a_write_of_many_keeps_the_retrievals_that_were_counted_since_the_read(
         self, storage: Storage
     ) -> None:
-        await committed(storage, storing("a"), storing("b"))
-        await committed(storage, a_write(CountRetrieval(EntryKey("card", "a"))))
-        stores = tuple(StoreEntry(an_entry(name), b"again") for name in "ab")
-        await committed(storage, Write((an_access_record(),), (), stores))
+        entries = [an_entry("a"), an_entry("b")]
+        for entry in entries:
+            await committed(storage, a_write(StoreEntry(entry, b"cipher")))
+        await committed(storage, a_write(CountRetrieval(entries[0].key)))
+        await committed(storage, a_write(*(StoreEntry(replace(entry, version=2), b"next") for entry in entries)))
         found = [(await look(storage, name)).entry for name in "ab"]
         assert [None if entry is None else entry.retrievals for entry in found] == [1, 0]
 

@@ -24,12 +24,12 @@ def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limi
     return first + limit if first + limit < end else None
 
 
-def reclaim(connection: sqlite3.Connection) -> bool:
-    """Shorten the file by some free pages, where it can be shortened, and return whether there are more."""
+def reclaim(connection: sqlite3.Connection, pages: int) -> bool:
+    """Shorten the file by at most ``pages`` free pages, where it can be shortened, and return whether there are more."""
     (kind,) = connection.execute(QUERIES["auto_vacuum"]).fetchone()
     if kind != INCREMENTAL:
         return False
-    connection.execute(QUERIES["give_back"]).fetchall()
+    connection.execute(QUERIES["give_back"].format(pages=pages)).fetchall()
     (left,) = connection.execute(QUERIES["free_pages"]).fetchone()
     return bool(left)
 

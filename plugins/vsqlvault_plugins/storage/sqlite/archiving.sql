@@ -30,5 +30,4 @@ PRAGMA auto_vacuum
 PRAGMA freelist_count
 
 -- name: give_back
--- This many pages at once, so that commits do not wait long: with the pages that point to them, about 1 MB is written.
-PRAGMA incremental_vacuum(64)
+PRAGMA incremental_vacuum({pages})

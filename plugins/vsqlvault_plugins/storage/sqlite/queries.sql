@@ -28,6 +28,10 @@ PRAGMA journal_mode = WAL
 -- name: pragma_synchronous
 PRAGMA synchronous = FULL
 
+-- name: pragma_synchronous_behind
+-- For deletions that can be made again. Their caller syncs the write-ahead log, without the write lock.
+PRAGMA synchronous = NORMAL
+
 -- name: pragma_secure_delete
 PRAGMA secure_delete = ON
 

@@ -88,6 +88,7 @@ class SqliteStorage(ArchivedLogs, SqlReads):
         truncate_after_seconds: float = TRUNCATE_AFTER_SECONDS,
         scrub_seconds: float = SCRUB_SECONDS,
     ) -> None:
+        super().__init__()
         self._truncate_after_seconds = truncate_after_seconds
         self._scrub_seconds = scrub_seconds
         self._path = path

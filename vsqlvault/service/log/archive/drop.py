@@ -201,14 +201,20 @@ class ArchiveDropper:
         for first in range(record.first, record.end, WIDTH):
             await self._lead()
             for low, high in await held.spans(first):
-                for log in LogName:
-                    await self._pace.timed(self._storage.drop_archived(log, low, high - low))
-            await self._pace.rest()
+                await self._drop_span(low, high)
             progress(first + WIDTH - record.first, record.end - record.first)
         left = await self._left(record)
         ended = _ended(begun, record.end - record.first - left)
         await self._record(call, ended)
         return ended
+
+    async def _drop_span(self, low: int, high: int) -> None:
+        """Drop the rows of leaves, and pause after each transaction, so that commits need not wait for the next one."""
+        for log in LogName:
+            place: int | None = low
+            while place is not None and place < high:
+                place = await self._pace.timed(self._storage.drop_archived(log, place, high - place))
+                await self._pace.rest()
 
     async def _left(self, record: ArchiveRecord) -> int:
         """Return the number of rows of an archive that are still in the vault."""
