@@ -17,7 +17,8 @@ from vsqlvault.cli.verify import add_verifier_keys, keys_in
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.model.principal import SYSTEM, Call
-from vsqlvault.runtime import open_vault, run_to_end, yield_processor
+from vsqlvault.runtime import open_vault, run_to_end
+from vsqlvault.sandbox.priority import yield_processor
 from vsqlvault.service.log.archive.drop import ArchiveDropper, Dropped, DropRules
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.log.signing_keys import load_signing

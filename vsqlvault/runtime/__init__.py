@@ -14,7 +14,7 @@ from vsqlvault.runtime.lifecycle import (
     storage_of,
     was_signed,
 )
-from vsqlvault.runtime.priority import run_behind, yield_processor
+from vsqlvault.runtime.priority import run_behind
 from vsqlvault.runtime.running import leave, run_to_end
 from vsqlvault.runtime.sandbox import check_reach, harden
 from vsqlvault.runtime.tuning import Tuning
@@ -39,5 +39,4 @@ __all__ = [
     "server_loop",
     "storage_of",
     "was_signed",
-    "yield_processor",
 ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,19 +10,9 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from vsqlvault.runtime.running import END_SECONDS, run_to_end
+from vsqlvault.sandbox.priority import yield_processor
 
 Result = TypeVar("Result")
-
-
-def yield_processor() -> None:
-    """Give this thread the lowest priority of Linux, ``SCHED_IDLE``, and with it each thread that it starts from now on.
-
-    A thread that holds a lock must not have it: others would wait for the lock, and the thread for a processor. It cannot be
-    undone without a privilege. On other systems, and where the system refuses it, the thread keeps its priority.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def run_behind(main: Coroutine[Any, Any, Result]) -> Result:

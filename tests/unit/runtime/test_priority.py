@@ -8,7 +8,10 @@ import os
 
 import pytest
 
-from vsqlvault.runtime import run_behind, run_to_end, yield_processor
+from vsqlvault import cli
+from vsqlvault.cli import parser
+from vsqlvault.runtime import run_behind, run_to_end
+from vsqlvault.sandbox.priority import yield_processor
 
 USUAL = os.sched_getscheduler(0)
 
@@ -48,6 +51,18 @@ def test_an_interrupt_cancels_work_behind() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_behind(interrupted())
     assert ends == ["cancelled"]
+
+
+def test_the_process_of_an_archive_yields_the_processor_before_it_imports_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(cli, "yield_processor", lambda: called.append("yields"))
+    monkeypatch.setattr(parser, "main", lambda words: called.append(words[0]) or 0)
+    for command in ("archive-audit", "drop-archived"):
+        monkeypatch.setattr("sys.argv", ["vsql-vault", command])
+        assert cli.main() == 0
+    assert called == ["yields", "archive-audit", "drop-archived"]
 
 
 def test_where_the_system_refuses_the_priority_the_work_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
