@@ -19,9 +19,9 @@ from vsqlvault.http.schemas.bodies import (
     StoreBody,
     body_time,
     duration_of,
-    metadata_text,
     read_body,
 )
+from vsqlvault.http.schemas.metadata import metadata_text
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.service.entries.imports import ImportedEntry
 

@@ -16,8 +16,8 @@ from vsqlvault.http.schemas.bodies import (
     Prose,
     Purpose,
     body_time,
-    metadata_text,
 )
+from vsqlvault.http.schemas.metadata import metadata_text
 from vsqlvault.http.schemas.queries import DEFAULT_LIMIT, Cursor, Limit, Query, QueryTime, WholeNumber
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EntryKey, EntryState

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
@@ -18,13 +18,19 @@ from vsqlvault.errors import (
     FieldError,
     InvalidBase64,
     InvalidTime,
-    MetadataTooLarge,
     PayloadTooLarge,
     ValidationFailed,
 )
 from vsqlvault.errors.wording import worded
 from vsqlvault.http.json_body import check_text, check_value_text
 from vsqlvault.http.schemas.field_errors import MAX_FAULTS, MemberFault, Model, field_errors, field_path, unknown_field
+from vsqlvault.http.schemas.metadata import (
+    MAX_METADATA_BYTES,
+    MAX_METADATA_KEY,
+    MAX_METADATA_KEYS,
+    canonical_within_limit,
+    metadata_text,
+)
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EXTERNAL_ID, PURPOSE, ValueEncoding
 from vsqlvault.model.policy import (
@@ -37,14 +43,9 @@ from vsqlvault.model.policy import (
 )
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import parse_time
-from vsqlvault.proof.canonical import canonical_json, read_canonical
+from vsqlvault.proof.canonical import read_canonical
 from vsqlvault.service.credentials.api_keys import ApiKeyRequest
 from vsqlvault.service.entries.requests import Preconditions, StoreRequest, UpdateRequest
-
-MAX_METADATA_BYTES = 8192
-MAX_METADATA_KEYS = 64
-MAX_METADATA_KEY = 64
-MAX_METADATA_TEXT = 1024
 
 _PURPOSE_WORDS = "1 to 64 lower-case letters, digits, _ and -, the first one a letter or digit"
 _ID_WORDS = "1 to 256 letters, digits and . _ : @ ~ -, the first one a letter or digit"
@@ -222,74 +223,6 @@ def duration_of(text: str | None) -> timedelta | None:
     return timedelta(seconds=min(seconds, _BEYOND_ANY_POLICY_SECONDS))
 
 
-def metadata_text(metadata: dict[str, Any]) -> str:
-    """Return the canonical text. Raises MetadataTooLarge beyond a limit."""
-    if not metadata:
-        return "{}"
-    limits = f"at most {MAX_METADATA_BYTES} bytes, {MAX_METADATA_KEYS} keys, keys of 64 characters and strings of 1 KiB"
-    fault = FieldError("metadata", limits)
-    if len(metadata) > MAX_METADATA_KEYS:
-        raise MetadataTooLarge(errors=[fault])
-    if _is_flat(metadata):
-        quick = canonical_json(metadata).decode("utf-8")
-        if len(quick) <= MAX_METADATA_TEXT:  # so it has at most MAX_METADATA_BYTES in UTF-8
-            return quick
-    text = _canonical(metadata)
-    if text is None or not _small(metadata):
-        raise MetadataTooLarge(errors=[fault])
-    return text
-
-
-def _is_flat(metadata: dict[str, Any]) -> bool:
-    """Return whether each member is a short name with a short text or a whole number, as most metadata is.
-
-    Its size is limited, so that no part of it is measured before it is written.
-    """
-    for name, member in metadata.items():
-        if len(name) > MAX_METADATA_KEY:
-            return False
-        if type(member) is not int and not (type(member) is str and len(member) <= MAX_METADATA_TEXT):
-            return False
-    return True
-
-
-def _canonical(value: dict[str, Any]) -> str | None:
-    """Return the canonical text, or None if it has more than ``MAX_METADATA_BYTES``.
-
-    A value that is far larger is not read to its end.
-    """
-    least = 0
-    for length in _least_lengths(value):
-        least += length
-        if least > MAX_METADATA_BYTES:
-            return None
-    text = canonical_json(value)
-    return text.decode("utf-8") if len(text) <= MAX_METADATA_BYTES else None
-
-
-def _least_lengths(value: Any) -> Iterator[int]:
-    """Yield for each node the minimum size of its canonical form, in bytes."""
-    if isinstance(value, dict):
-        yield len("{}")
-        for key, member in value.items():
-            yield len(key) + len('"":')
-            yield from _least_lengths(member)
-    elif isinstance(value, list):
-        yield len("[]")
-        for member in value:
-            yield from _least_lengths(member)
-    else:
-        yield len(value) + len('""') if isinstance(value, str) else 1
-
-
-def _small(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(len(key) <= MAX_METADATA_KEY and _small(member) for key, member in value.items())
-    if isinstance(value, list):
-        return all(_small(member) for member in value)
-    return not isinstance(value, str) or len(value) <= MAX_METADATA_TEXT
-
-
 class RetentionPolicyBody(Body):
     """The body of PUT /admin/retention-policies/{purpose}."""
 
@@ -413,7 +346,7 @@ class AccessPolicyBody(Body):
     def policy(self, name: str) -> AccessPolicy:
         """Return the requested policy. The vault sets version, author and time."""
         rules = {action: rule.rule() for action in Action if (rule := getattr(self.rules, action.value)) is not None}
-        parameters = _canonical(self.parameters)
+        parameters = canonical_within_limit(self.parameters)
         if parameters is None:
             raise ValidationFailed(errors=[FieldError("parameters", f"at most {MAX_METADATA_BYTES} bytes")])
         return AccessPolicy(name, 0, self.evaluator, rules, parameters, self.description)

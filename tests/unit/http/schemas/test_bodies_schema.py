@@ -11,8 +11,9 @@ import pytest
 from vsqlvault.errors import InvalidJson, MetadataTooLarge, PayloadTooLarge, TooDeep, ValidationFailed
 from vsqlvault.http import json_body as strict_json
 from vsqlvault.http.json_body import MAX_TOKENS, parse_json
-from vsqlvault.http.schemas import bodies as wire
-from vsqlvault.http.schemas.bodies import MAX_METADATA_BYTES, AccessPolicyBody, StoreBody, read_body
+from vsqlvault.http.schemas import metadata
+from vsqlvault.http.schemas.bodies import AccessPolicyBody, StoreBody, read_body
+from vsqlvault.http.schemas.metadata import MAX_METADATA_BYTES
 from vsqlvault.service.entries.requests import Preconditions
 
 
@@ -31,13 +32,13 @@ class Counted(list[Any]):
 def canonised(monkeypatch) -> list[Any]:
     """The values that were brought into canonical form."""
     seen: list[Any] = []
-    real = wire.canonical_json
+    real = metadata.canonical_json
 
     def spy(value: Any) -> bytes:
         seen.append(value)
         return real(value)
 
-    monkeypatch.setattr(wire, "canonical_json", spy)
+    monkeypatch.setattr(metadata, "canonical_json", spy)
     return seen
 
 
@@ -59,8 +60,8 @@ def decoded(monkeypatch) -> list[str]:
     return seen
 
 
-def store(metadata: dict[str, Any]) -> Any:
-    return StoreBody.model_construct(encrypted_value="v", metadata=metadata).wanted(Preconditions(), 65536)
+def store(members: dict[str, Any]) -> Any:
+    return StoreBody.model_construct(encrypted_value="v", metadata=members).wanted(Preconditions(), 65536)
 
 
 MANY = 1_000_000
