@@ -57,7 +57,7 @@ class TestExplaining:
         assert allowed["answer"] == {"status": 200, "slug": None, "title": None}
         assert vault.get("payments", "card/explained").json["retrievals"] == 1
 
-    @pytest.mark.parametrize("operation", ["store", "retrieve", "inspect", "purge"])
+    @pytest.mark.parametrize("operation", ["store", "update", "retrieve", "inspect", "purge"])
     @pytest.mark.parametrize(
         ("who", "principal"),
         [
@@ -80,8 +80,10 @@ class TestExplaining:
                 answer = vault.put(who, f"card/{name}", "new")
                 vault.delete(ADMIN, "card/asked-of-nothing")
             else:
-                method = {"retrieve": "GET", "inspect": "HEAD", "purge": "DELETE"}[operation]
-                answer = vault.call(who, method, f"/vault/card/{name}")
+                method = {"update": "PATCH", "retrieve": "GET", "inspect": "HEAD", "purge": "DELETE"}[operation]
+                body = {"metadata": {"n": 1}} if operation == "update" else None
+                kind = [("Content-Type", "application/merge-patch+json")] if body else []
+                answer = vault.call(who, method, f"/vault/card/{name}", json_body=body, headers=kind)
             assert told == answer.status
 
     def test_what_keeps_an_entry_and_what_is_left_of_it_is_part_of_the_answer(self, vault: VaultServer) -> None:

@@ -234,8 +234,8 @@ def test_policies_are_set_read_listed_explained_and_removed(run: Run, tmp_path: 
     assert "commanded" in run("policy", "access", "ls", who="auditor").text
     words = ("store", "card/x", "--app", "payments", "--purpose", "card", "--policy", "commanded")
     assert "deny" in run("policy", "access", "explain", *words, who="auditor").text
-    unknown = run("policy", "access", "explain", "update", "card/x", "--app", "payments", who="auditor")
-    assert "unknown word 'update'; expected one of store, retrieve, inspect, purge\n" in unknown.err
+    unknown = run("policy", "access", "explain", "patch", "card/x", "--app", "payments", who="auditor")
+    assert "unknown word 'patch'; expected one of store, update, retrieve, inspect, purge\n" in unknown.err
     (told,) = run("policy", "access", "explain", *words, "--json", who="auditor").documents
     assert told["decision"] == "deny"
     assert run("policy", "access", "rm", "commanded", who="vault-admin").code == 0

@@ -179,7 +179,7 @@ def _add_access(add: Add, to: Any) -> None:
     rm.add_argument("name", metavar="NAME")
     rm.add_argument("--if-match", **IF_MATCH)
     explain = add("explain", "rules.access_explain", "show what a request would be answered, without making it", to)
-    explain.add_argument("operation", choices=("store", "retrieve", "inspect", "purge"))
+    explain.add_argument("operation", choices=("store", "update", "retrieve", "inspect", "purge"))
     explain.add_argument("entry", **ENTRY)
     explain.add_argument("--app", required=True, metavar="APP", help="the app that would make it")
     explain.add_argument("--identity", metavar="TEXT", help="the identity behind the app")

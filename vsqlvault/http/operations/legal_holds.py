@@ -42,12 +42,12 @@ async def put_legal_hold(exchange: RequestContext) -> Reply:
     saved = await exchange.vault.rules.legal_holds.save(exchange.call, wanted, preconditions)
     owners = [wanted.selector.owner_app] if wanted.selector.owner_app else []
     held = await _count_held(exchange, saved.hold)
-    warnings = [*saved.warnings, *undefined_apps(exchange, owners), *_keeps_nothing(held)]
+    warnings = (*saved.warnings, *undefined_apps(exchange, owners)) or _keeps_nothing(held)
     document = {
         **legal_hold_document(saved.hold),
         "entries_held": held.entries if held else None,
         "entries_held_is_complete": held is not None and held.is_complete,
-        **({"warnings": warnings} if warnings else {}),
+        **({"warnings": list(warnings)} if warnings else {}),
     }
     headers = [("ETag", version_etag(saved.hold.version))]
     return Reply(201 if saved.is_new else 200, dump_json(document), headers=headers)

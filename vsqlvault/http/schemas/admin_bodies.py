@@ -28,6 +28,7 @@ from vsqlvault.service.access.explain import Question
 from vsqlvault.service.access.replay import Window
 
 DEFAULT_REPLAY = 10_000
+UPDATE = "update"
 MAX_REPLAY = 100_000
 AnyApp = Annotated[
     str, Field(min_length=1, max_length=256, pattern=worded("^[^@]", "an app, whose name does not begin with @"))
@@ -213,7 +214,9 @@ class ExplainBody(Body):
         default=[], max_length=1000, description="The purposes of the app; `*` for all."
     )
     roles: list[Literal["admin", "auditor"]] = Field(default=[], max_length=2)
-    operation: Literal["store", "retrieve", "inspect", "purge"]
+    operation: Literal["store", "update", "retrieve", "inspect", "purge"] = Field(
+        description="`store`: PUT. `update`: PATCH. `retrieve`: GET. `inspect`: HEAD, and being in a list. `purge`: DELETE."
+    )
     purpose: Purpose
     external_id: ExternalId
     access_policy: PolicyName = Field(
@@ -230,7 +233,9 @@ class ExplainBody(Body):
             purposes=None if "*" in self.purposes else frozenset(self.purposes),
             roles=frozenset(Role(role) for role in self.roles),
         )
-        return Question(principal, Action(self.operation), EntryKey(self.purpose, self.external_id), self.access_policy)
+        updates = self.operation == UPDATE
+        action = Action.STORE if updates else Action(self.operation)
+        return Question(principal, action, EntryKey(self.purpose, self.external_id), self.access_policy, updates)
 
 
 Version = Annotated[WholeNumber, Field(ge=1)]

@@ -33,12 +33,21 @@ _OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request to explain: whether ``principal`` may do ``action``. A store would name ``access_policy``."""
+    """A request to explain: whether ``principal`` may do ``action``. A store would name ``access_policy``.
+
+    ``updates``: the store is an update of an entry that must exist (PATCH), which its own policy decides.
+    """
 
     principal: Principal
     action: Action
     key: EntryKey
     access_policy: str
+    updates: bool = False
+
+    @property
+    def operation(self) -> Operation:
+        """The operation that the request would be."""
+        return Operation.UPDATE if self.updates else _OPERATIONS[self.action]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,7 @@ class Explain:
 
         async def attempt() -> Explanation | None:
             require_reader(call)
-            would = AuditContext(
-                replace(call, principal=question.principal), _OPERATIONS[question.action], question.key
-            )
+            would = AuditContext(replace(call, principal=question.principal), question.operation, question.key)
             loaded = await self._loader.load(would, question.key, with_value=False)
             context.observe(loaded.snapshot)
             found = await self._answer(would, question, loaded)
@@ -116,7 +123,7 @@ class Explain:
             LogQuery(limit=1, equals={"purpose": question.key.purpose, "external_id": question.key.external_id})
         )
         entry = loaded.entry
-        creates = question.action is Action.STORE and loaded.state is not EntryState.ACTIVE
+        creates = question.operation is Operation.STORE and loaded.state is not EntryState.ACTIVE
         return Explanation(
             question=question,
             at=loaded.snapshot.now,
@@ -135,7 +142,7 @@ class Explain:
     async def _dry_run(self, would: AuditContext, question: Question, loaded: LoadedEntry) -> Allow | None:
         """Run the operation up to the point where it acts. Checks that need a body, such as its size, are omitted."""
         key = question.key
-        if question.action is Action.STORE:
+        if question.operation is Operation.STORE:
             self._authorizer.require_purpose(would, key)
             await self._authorizer.authorize_store(would, key, question.access_policy, loaded)
             _require_free(would, loaded.entry, loaded)
@@ -156,4 +163,4 @@ def _described(found: Explanation) -> str:
     by = f", by {found.decided.policy} v{found.decided.version}" if found.decided and found.decided.policy else ""
     end = found.refusal.slug if found.refusal and not isinstance(found.refusal, EntryNotFound) else "no entry"
     told = f"{found.status} {end}" if found.refusal else str(found.status)
-    return f"{found.question.action.value} by {found.question.principal.app}: {told}{by}"
+    return f"{found.question.operation.value} by {found.question.principal.app}: {told}{by}"
