@@ -406,6 +406,26 @@ class TestAppendOnlyLogs:
             run(beside.execute(statement.format(f"vault.{table}")))
         assert run(beside.fetchval(f"SELECT count(*) FROM vault.{table}")) == 1
 
+    @pytest.mark.parametrize(
+        "table", ["access_log", "purge_log", "leaves", "checkpoints", "log_archives", "attestations", "access_reviews"]
+    )
+    @pytest.mark.parametrize("event", ["UPDATE", "DELETE"])
+    def test_each_row_is_guarded(self, run: Run, storage, beside, table: str, event: str) -> None:
+        sql = """SELECT count(*) FROM information_schema.triggers WHERE event_object_schema = 'vault'
+            AND event_object_table = $1 AND event_manipulation = $2 AND action_orientation = 'ROW'"""
+        assert run(beside.fetchval(sql, table, event)) == 1
+
+    @pytest.mark.parametrize("statement", ["UPDATE public.above SET request_id = 'x'", "DELETE FROM public.above"])
+    @pytest.mark.parametrize("table", ["access_log", "purge_log"])
+    def test_a_table_above_the_log_changes_no_row_of_it(
+        self, run: Run, storage, beside, table: str, statement: str
+    ) -> None:
+        run(committed(storage, a_write(purges=(a_purge_record(),))))
+        run(beside.execute(f"CREATE TABLE public.above (LIKE vault.{table})"))
+        run(beside.execute(f"ALTER TABLE vault.{table} INHERIT public.above"))
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            run(beside.execute(statement))
+
     def test_a_position_cannot_be_chosen(self, run: Run, storage, beside) -> None:
         with pytest.raises(asyncpg.PostgresError):
             run(beside.execute("INSERT INTO vault.access_log (position) VALUES (1)"))

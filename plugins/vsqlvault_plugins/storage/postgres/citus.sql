@@ -7,6 +7,9 @@ DROP TRIGGER IF EXISTS entries_removed ON vault.entries;
 DROP TRIGGER IF EXISTS entries_changed ON vault.entries;
 DROP TRIGGER IF EXISTS access_log_drop ON vault.access_log;
 DROP TRIGGER IF EXISTS purge_log_drop ON vault.purge_log;
+-- Triggers that read the name of the table. No row is deleted here.
+DROP TRIGGER IF EXISTS access_log_keeps_unarchived ON vault.access_log;
+DROP TRIGGER IF EXISTS purge_log_keeps_unarchived ON vault.purge_log;
 -- Triggers for a statement are not called where rows of a shard are changed.
 DROP TRIGGER IF EXISTS access_log_append_only ON vault.access_log;
 DROP TRIGGER IF EXISTS purge_log_append_only ON vault.purge_log;
