@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vsqlvault.client import errors
+from vsqlvault.client import Vault, errors
 from vsqlvault.client.requests import entries, rules, service
 from vsqlvault.client.sealed import StaticKeyRing
 from vsqlvault.client.sealed import entries as sealed
@@ -43,3 +43,10 @@ def test_what_is_no_instant_is_named(at: Any) -> None:
     with pytest.raises(errors.InvalidTime) as raised:
         entries.put("card", "p", b"v", expires_at=at)
     assert [each.field for each in raised.value.errors] == ["expires_at"]
+
+
+@pytest.mark.parametrize("name", ["url", "timeouts", "limits", "retries", "hooks"])
+def test_a_setting_of_the_wrong_type_is_named(name: str) -> None:
+    settings: dict[str, Any] = {"url": "http://localhost:8443", name: b"x"}
+    with pytest.raises(errors.Unusable, match=f"{name}: expected"):
+        Vault(**settings)

@@ -234,6 +234,8 @@ def test_policies_are_set_read_listed_explained_and_removed(run: Run, tmp_path: 
     assert "commanded" in run("policy", "access", "ls", who="auditor").text
     words = ("store", "card/x", "--app", "payments", "--purpose", "card", "--policy", "commanded")
     assert "deny" in run("policy", "access", "explain", *words, who="auditor").text
+    without = run("policy", "access", "explain", "retrieve", "card/x", "--app", "payments", who="auditor")
+    assert without.err == "vsql-vault: no --purpose was given: the app is taken to have none\n"
     unknown = run("policy", "access", "explain", "patch", "card/x", "--app", "payments", who="auditor")
     assert "unknown word 'patch'; expected one of store, update, retrieve, inspect, purge\n" in unknown.err
     (told,) = run("policy", "access", "explain", *words, "--json", who="auditor").documents

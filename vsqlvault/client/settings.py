@@ -165,6 +165,11 @@ def checked(
     """Return the settings. Raises Unusable, with one sentence that holds no secret."""
     if key is not None and token is not None:
         raise Unusable("expected at most one of key and token")
+    for name, given, kind in (("limits", limits, Limits), ("retries", retries, Retries), ("hooks", hooks, Hooks)):
+        if not isinstance(given, kind):
+            raise Unusable(f"{name}: expected {kind.__name__}")
+    if isinstance(timeouts, bool) or not isinstance(timeouts, (int, float, Timeouts)):
+        raise Unusable("timeouts: expected Timeouts, or seconds")
     address = _address(url, insecure_plaintext=insecure_plaintext)
     every = timeouts if isinstance(timeouts, Timeouts) else Timeouts(timeouts, timeouts, timeouts, timeouts)
     headers = {"User-Agent": user_agent or _user_agent(), "Accept": JSON, "Accept-Encoding": "identity"}
@@ -173,6 +178,8 @@ def checked(
 
 
 def _address(url: str, *, insecure_plaintext: bool) -> str:
+    if not isinstance(url, str):
+        raise Unusable("url: expected http:// or https:// and a host")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

@@ -78,6 +78,8 @@ def access_explain(vault: Vault, options: argparse.Namespace) -> None:
         roles=options.role,
         access_policy=options.policy,
     )
+    if not options.purpose and found.reason == "purpose-not-held" and not options.quiet:
+        print("vsql-vault: no --purpose was given: the app is taken to have none", file=sys.stderr)
     if options.json:
         print_json(found.document)
     else:
