@@ -354,6 +354,8 @@ def test_a_review_of_access_is_recorded_and_written_to_a_file(run: Run, tmp_path
     assert json.loads(file.read_text("utf-8")) == done.documents[0]
     assert "sha256" in run("review-access", "--statement", "all", "--interval-days", "30", who="vault-admin").text
     assert run("review-access", "--statement", "no right to", who="auditor").code == 3
+    misspelt = run("review-access", "crad", "--statement", "x", who="vault-admin")
+    assert "purpose: expected a purpose with a retention policy (did you mean card?)" in misspelt.err
     assert run("review-access", "card", "--statement", "x", "--may-sha256", "0" * 64, who="vault-admin").code == 1
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from vsqlvault import __version__
 from vsqlvault.errors import AccessReviewNotFound, FieldError, ValidationFailed, VaultError
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.report_section import Period, ReportContext
 from vsqlvault.interfaces.storage import Storage
 from vsqlvault.interfaces.watch_storage import NewestAccessReviewIs, SaveAccessReview
@@ -178,7 +179,8 @@ def _lists(context: ReportContext, request: ReviewRequest) -> Mapping[str, Acces
     lists = context.access_lists
     if request.purpose is not None:
         if request.purpose not in lists:
-            raise ValidationFailed(errors=[FieldError("purpose", "a purpose with a retention policy")])
+            near = did_you_mean(request.purpose, lists)
+            raise ValidationFailed(errors=[FieldError("purpose", f"a purpose with a retention policy{near}")])
         lists = {request.purpose: lists[request.purpose]}
     if request.may_sha256 is not None:
         digests = {purpose: digest_of_list(each.may) for purpose, each in lists.items()}
