@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from vsqlvault.errors import Unavailable
 from vsqlvault.interfaces.storage import Read
 from vsqlvault.interfaces.writes import RemoveEntry, Write
 from vsqlvault.model.audit import Operation
@@ -60,6 +61,20 @@ async def test_an_untouched_vault_verifies_and_the_result_is_a_row(signed) -> No
     assert (result.findings, result.entries, result.values) == (0, 1, 1)
     (row,) = await scene.access_rows(operation=Operation.VERIFY_LOG)
     assert (row.app, row.outcome, json.loads(row.new_value)["leaves"]) == ("vsqlvault", "granted", result.leaves)
+
+
+async def test_rules_that_a_storage_cannot_decode_at_all_make_the_control_fail(signed) -> None:
+    scene = await signed()
+    await scene.store("a")
+
+    async def undecodable() -> None:
+        raise Unavailable("a row cannot be decoded")
+
+    scene.storage.inner.policy_snapshot = undecodable
+    await verified(scene)
+    state, detail = await control(scene)
+    assert state is ControlState.FAILING
+    assert "policies, legal holds and API keys" in detail
 
 
 async def test_a_log_row_changed_by_hand_makes_the_control_fail(signed, tmp_path: Path) -> None:
