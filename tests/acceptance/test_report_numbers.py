@@ -157,6 +157,14 @@ def test_it_is_as_its_schema_says(lived: Lived) -> None:
     jsonschema.Draft202012Validator(report_schema()).validate(lived.report)
 
 
+def test_its_schema_refuses_a_section_with_another_result(lived: Lived) -> None:
+    schema = jsonschema.Draft202012Validator(report_schema())
+    sections = [name for name, member in lived.report.items() if isinstance(member, dict) and "result" in member]
+    assert len(sections) > 10
+    for name in sections:
+        assert not schema.is_valid({**lived.report, name: {**lived.report[name], "result": "good"}}), name
+
+
 @pytest.mark.parametrize("purpose", [*MAXIMUM, None])
 def test_what_has_expired_and_what_is_overdue(lived: Lived, purpose: str | None) -> None:
     figures = lived.report["retention_and_purge"]["figures"]
