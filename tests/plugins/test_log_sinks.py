@@ -174,6 +174,29 @@ class TestSyslog:
         assert found == list(range(len(found)))
         assert found
 
+    @pytest.mark.parametrize("killed", [0, 1], ids=["with the first batch", "with a later one"])
+    def test_a_batch_that_a_killed_receiver_had_read_is_sent_again(self, tmp_path: Path, killed: int) -> None:
+        receiver = Receiver(tmp_path, killed=[killed])
+        try:
+            for _ in range(2):
+                delivered(tmp_path, kind="syslog", host="127.0.0.1", port=receiver.port, ca_file=receiver.ca_file)
+        finally:
+            receiver.close()
+        found = [json.loads(each[each.index(b"{") :])["index"] for each in receiver.messages()]
+        assert found == list(range(len(found)))
+        assert len(found) >= 14
+
+    def test_a_receiver_that_never_sends_close_notify_gets_each_batch_once(self, tmp_path: Path) -> None:
+        receiver = Receiver(tmp_path, sends_alerts=False)
+        try:
+            for _ in range(2):
+                delivered(tmp_path, kind="syslog", host="127.0.0.1", port=receiver.port, ca_file=receiver.ca_file)
+        finally:
+            receiver.close()
+        found = [json.loads(each[each.index(b"{") :])["index"] for each in receiver.messages()]
+        assert found == list(range(len(found)))
+        assert len(found) >= 14
+
     def test_a_receiver_that_is_not_trusted_gets_nothing(self, tmp_path: Path, receiver: Receiver) -> None:
         with pytest.raises(PluginFailed):
             delivered(tmp_path, kind="syslog", host="127.0.0.1", port=receiver.port)

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -48,14 +48,23 @@ class Endpoint:
 
 
 class Receiver:
-    """A syslog receiver over TLS that keeps the messages of each connection, and loses the first ``lost`` connections."""
+    """A syslog receiver over TLS that keeps the messages of each connection, and loses the first ``lost`` connections.
 
-    def __init__(self, directory: Path, lost: int = 0) -> None:
+    The connections with the numbers ``killed``, counted from 0, are read and not kept, and end as those of a process that is
+    killed. ``sends_alerts=False``: no connection ends by close_notify.
+    """
+
+    def __init__(
+        self, directory: Path, lost: int = 0, *, killed: Collection[int] = (), sends_alerts: bool = True
+    ) -> None:
         authority = Authority(directory)
         issued = authority.server()
         self.ca_file = str(authority.cert_file)
         self.connections: list[bytes] = []
         self._lost = lost
+        self._killed = killed
+        self._sends_alerts = sends_alerts
+        self.accepted = 0
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(issued.cert_file, issued.key_file)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -74,11 +83,15 @@ class Receiver:
                     self._lost -= 1
                     secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     continue
+                number, self.accepted = self.accepted, self.accepted + 1
                 got = b""
                 while data := secured.recv(65536):
                     got += data
+                if number in self._killed:
+                    continue
                 self.connections.append(got)
-                secured.unwrap()
+                if self._sends_alerts:
+                    secured.unwrap()
 
     def messages(self) -> list[bytes]:
         """Return the messages without their lengths."""

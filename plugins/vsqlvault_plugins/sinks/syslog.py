@@ -44,13 +44,18 @@ class SyslogSink(LogSink):
     """One connection for each batch.
 
     Syslog has no acknowledgement. The end of the TLS connection takes its place: after the last message the vault ends its
-    side, and waits for the end of the other side, which a receiver sends once it has read everything.
+    side by the alert close_notify, and waits for that of the receiver, which RFC 5425 demands (section 4.4). A receiver that
+    was killed sends none.
+
+    Some receivers never send it. A connection without messages shows which. From those, the end of the connection is all that
+    there is: what they had read and not kept when they were killed is lost.
     """
 
     def __init__(self, host: str, port: int, trust: ssl.SSLContext, hostname: str) -> None:
         self._address = (host, port)
         self._trust = trust
         self._hostname = hostname
+        self._sends_alerts = False
 
     async def deliver(self, rows: Sequence[ExportedRow]) -> None:
         """See ``LogSink.deliver``. Raises OSError."""
@@ -58,6 +63,14 @@ class SyslogSink(LogSink):
 
     def _send(self, rows: Sequence[ExportedRow]) -> None:
         frames = b"".join(framed(message(row, self._hostname)) for row in rows)
+        if self._ends_by_alert(frames):
+            self._sends_alerts = True
+        elif self._sends_alerts or self._ends_by_alert(b""):
+            self._sends_alerts = True
+            raise ConnectionAbortedError("the receiver ended the connection without close_notify")
+
+    def _ends_by_alert(self, frames: bytes) -> bool:
+        """Send messages on a new connection, end it, and return whether the receiver ended it by close_notify."""
         with (
             socket.create_connection(self._address, TIMEOUT_SECONDS) as plain,
             self._trust.wrap_socket(plain, server_hostname=self._address[0]) as secured,
@@ -65,8 +78,9 @@ class SyslogSink(LogSink):
             secured.sendall(frames)
             try:
                 secured.unwrap()
-            except ssl.SSLEOFError:  # the receiver closed the connection after ours, without an alert of its own
-                return
+            except ssl.SSLEOFError:
+                return False
+        return True
 
 
 def message(row: ExportedRow, hostname: str) -> bytes:
