@@ -540,3 +540,19 @@ def test_an_owner_that_no_credential_names_is_a_warning_with_the_nearest_app(run
             "entries": 1,
         }
     ]
+
+
+def test_the_owner_of_an_entry_that_is_not_stored_is_no_warning(run: Run, directory: Path) -> None:
+    file = lines(directory, {"external_id": "own-3", "owner_app": "vault-admni"})
+    assert [len(run(file)[1]["warnings"]) for _ in range(2)] == [1, 0]
+
+
+def test_beyond_100_different_warnings_the_output_counts_the_rest(
+    run: Run, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [{"external_id": f"own-{number}", "owner_app": f"unknown-{number}"} for number in range(102)]
+    file = lines(directory, *entries)
+    _, count, _ = run("--dry-run", file)
+    assert (len(count["warnings"]), count["more_warnings"]) == (100, 2)
+    assert main(["import", "--dry-run", file]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "note: other warnings: 2, not shown"

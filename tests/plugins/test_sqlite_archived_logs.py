@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,24 +15,26 @@ import pytest
 
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.model.transparency import LogName
+from vsqlvault.testing import a_write
 from vsqlvault_plugins.storage.sqlite import archived_logs
 from vsqlvault_plugins.storage.sqlite.archived_logs import PieceSize
 from vsqlvault_plugins.storage.sqlite.connection import connected
+from vsqlvault_plugins.storage.sqlite.file_guard import EX_IOERR
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 FULL, NORMAL = 2, 1
 
 
 def sizes(*seconds: float) -> list[int]:
-    """Return the sizes after transactions that took these times."""
+    """Return the sizes after transactions of these durations."""
     size, found = PieceSize(32, 8, 256, 0.002), list[int]()
     for each in seconds:
-        size.took(each)
+        size.adjust(each)
         found.append(size.size)
     return found
 
 
-def test_transactions_that_hold_the_lock_too_long_become_smaller_down_to_a_minimum() -> None:
+def test_transactions_that_last_too_long_become_smaller_down_to_a_minimum() -> None:
     assert sizes(0.0021, 0.1, 0.1) == [16, 8, 8]
 
 
@@ -38,7 +42,7 @@ def test_short_transactions_become_larger_up_to_a_maximum() -> None:
     assert sizes(*[0.0009] * 4) == [64, 128, 256, 256]
 
 
-def test_transactions_of_about_the_wanted_time_keep_their_size() -> None:
+def test_transactions_of_about_the_wanted_duration_keep_their_size() -> None:
     assert sizes(0.001, 0.0015, 0.002) == [32, 32, 32]
 
 
@@ -87,10 +91,89 @@ def test_the_log_is_synced_after_each_transaction_of_a_drop(tmp_path: Path, monk
     assert synced == [tmp_path / "vault.db-wal"]
 
 
-def test_a_sync_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: int) -> None:
-        raise OSError(5, "Input/output error")
+def test_the_log_beside_the_file_to_which_a_symbolic_link_leads_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "vault.db").symlink_to("data/vault.db")
+    dropped(tmp_path / "vault.db")
+    assert synced == [tmp_path / "data/vault.db-wal"]
 
-    monkeypatch.setattr(os, "fdatasync", fails)
-    with pytest.raises(StorageUnavailable, match=r"cannot sync vault\.db-wal: Input/output error"):
-        dropped(tmp_path / "vault.db")
+
+def fails(_: int) -> None:
+    """Fail, as ``fdatasync`` on a broken disk."""
+    raise OSError(5, "Input/output error")
+
+
+def test_after_a_sync_that_fails_nothing_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    async def run() -> bool:
+        storage = await SqliteStorage.open(tmp_path / "vault.db", on_io_error=lambda: called.append("failed"))
+        await storage.migrate()
+        monkeypatch.setattr(os, "fdatasync", fails)
+        with pytest.raises(StorageUnavailable, match=r"cannot sync vault\.db-wal: Input/output error"):
+            await storage.drop_archived(LogName.ACCESS, 0, 10)
+        with pytest.raises(StorageUnavailable, match="an I/O error occurred"):
+            await storage.commit([a_write()])
+        await storage.close()
+        return bool(storage.describe()["durable"])
+
+    assert (asyncio.run(run()), called) == (False, ["failed"])
+
+
+def test_a_log_that_cannot_be_opened_is_an_error_after_which_the_storage_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    async def run() -> bool:
+        storage = await SqliteStorage.open(tmp_path / "vault.db")
+        await storage.migrate()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refused)
+            with pytest.raises(StorageUnavailable, match=r"cannot open vault\.db-wal: Too many open files"):
+                await storage.drop_archived(LogName.ACCESS, 0, 10)
+        await storage.commit([a_write()])
+        await storage.close()
+        return bool(storage.describe()["durable"])
+
+    assert asyncio.run(run())
+
+
+FAILING_DROP = """
+import asyncio, os, sys
+from pathlib import Path
+from vsqlvault.errors import StorageUnavailable
+from vsqlvault.model.transparency import LogName
+from vsqlvault.runtime.running import leave, run_to_end
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
+
+def fails(_):
+    raise OSError(5, "Input/output error")
+
+async def main():
+    storage = await SqliteStorage.open(Path("vault.db"))
+    try:
+        await storage.migrate()
+        os.fdatasync = fails
+        await storage.drop_archived(LogName.ACCESS, 0, 10)
+    finally:
+        await storage.close()
+
+try:
+    run_to_end(main())
+except StorageUnavailable:
+    sys.exit(leave(5))
+"""
+
+
+def test_a_command_whose_sync_fails_ends_without_a_checkpoint(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", FAILING_DROP], cwd=tmp_path, timeout=60, check=False)
+    assert ended.returncode in {5, EX_IOERR}  # by itself, or by the guard
+    assert (
+        tmp_path / "vault.db-wal"
+    ).exists()  # the last connection that is closed runs a checkpoint, and removes the log

@@ -18,6 +18,7 @@ import pytest
 from vsqlvault.errors import StorageUnavailable
 from vsqlvault.testing import a_write
 from vsqlvault_plugins.storage.sqlite.file_guard import LOCK_SUFFIX, FileGuard, StorageBusy, has_wal_reset_bug
+from vsqlvault_plugins.storage.sqlite.reserve import Reserve
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 SHIM = Path(__file__).parents[1] / "faults" / "failing_fsync.c"
@@ -147,6 +148,45 @@ def test_a_commit_into_a_file_that_is_gone_is_refused(tmp_path: Path, suffix: st
         return bool(durable)
 
     assert asyncio.run(run()) is False
+
+
+async def committed_before(lost: Callable[[Path], object], directory: Path) -> None:
+    """Store through a symbolic link, change the files, and store once more."""
+    (directory / "data").mkdir()
+    (directory / "vault.db").symlink_to("data/vault.db")
+    storage = await SqliteStorage.open(directory / "vault.db")
+    try:
+        await storage.migrate()
+        await storage.commit([a_write()])
+        lost(directory)
+        await storage.commit([a_write()])
+    finally:
+        await storage.close()
+
+
+def another_target(directory: Path) -> None:
+    """Lead the symbolic link to a copy."""
+    shutil.copytree(directory / "data", directory / "other")
+    (directory / "vault.db").unlink()
+    (directory / "vault.db").symlink_to("other/vault.db")
+
+
+@pytest.mark.parametrize("lost", [lambda directory: (directory / "data/vault.db-wal").unlink(), another_target])
+def test_a_commit_through_a_symbolic_link_into_a_file_that_is_gone_is_refused(
+    tmp_path: Path, lost: Callable[[Path], object]
+) -> None:
+    with pytest.raises(StorageUnavailable, match="removed or replaced"):
+        asyncio.run(committed_before(lost, tmp_path))
+
+
+def test_the_lock_and_the_reserve_are_beside_the_file_to_which_a_symbolic_link_leads(tmp_path: Path) -> None:
+    path = tmp_path / "vault.db"
+    (tmp_path / "data").mkdir()
+    path.symlink_to("data/vault.db")
+    FileGuard(path, lambda: None, locks=True).close()
+    assert Reserve(path, size=4096).refill()
+    assert {each.name for each in tmp_path.iterdir()} == {"data", "vault.db"}
+    assert {each.name for each in (tmp_path / "data").iterdir()} == {"vault.db-lock", "vault.db-reserve"}
 
 
 @pytest.mark.parametrize(

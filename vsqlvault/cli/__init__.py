@@ -6,11 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from vsqlvault.cli.client import commands
-from vsqlvault.sandbox.priority import yield_processor
 
 __all__ = ["main"]
-BEHIND = ("archive-audit",)
-"""The commands whose whole process yields the processor, from its start. They hold no lock for which requests wait."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,8 +15,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and words[0] in commands.COMMANDS:
         return commands.main(words)
-    if arguments is None and words and words[0] in BEHIND:  # not in a process that calls this function for other work
-        yield_processor()
     from vsqlvault.cli import parser  # noqa: PLC0415 - it imports the server
 
     return parser.main(words)

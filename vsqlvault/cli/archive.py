@@ -16,7 +16,8 @@ from vsqlvault.config import Settings
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.proof.archive_record import ArchiveRecord
 from vsqlvault.proof.note import VerifierKey
-from vsqlvault.runtime import open_vault, run_behind
+from vsqlvault.runtime import open_vault, run_to_end
+from vsqlvault.sandbox.priority import yield_processor
 from vsqlvault.service.log.archive.archiver import LogArchiver, check_files
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 
@@ -62,7 +63,8 @@ def archive(options: argparse.Namespace, read_settings: ReadSettings) -> int:
             return await archiver.archive(Call(SYSTEM, secrets.token_hex(16)), options.out, options.before, bar)
 
     try:
-        record = run_behind(run())
+        # Only the threads beside the loop yield the processor: the commit of the record takes the lock of the vault.
+        record = run_to_end(run(), on_thread_start=yield_processor)
     finally:
         bar.end()
     if options.json:

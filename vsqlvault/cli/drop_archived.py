@@ -84,9 +84,8 @@ def drop(options: argparse.Namespace, read_settings: ReadSettings) -> None:
             return await dropper.drop(call, [ArchiveFiles(each) for each in options.archive], now, bar)
 
     try:
-        dropped = run_to_end(
-            run(), on_thread_start=yield_processor
-        )  # the threads that verify; those that delete hold locks
+        # Only the threads that verify and sync yield the processor: requests wait for the locks of those that delete.
+        dropped = run_to_end(run(), on_thread_start=yield_processor)
     finally:
         bar.end()
     _show(dropped, as_json=options.json)

@@ -14,7 +14,6 @@ from vsqlvault.runtime.lifecycle import (
     storage_of,
     was_signed,
 )
-from vsqlvault.runtime.priority import run_behind
 from vsqlvault.runtime.running import leave, run_to_end
 from vsqlvault.runtime.sandbox import check_reach, harden
 from vsqlvault.runtime.tuning import Tuning
@@ -34,7 +33,6 @@ __all__ = [
     "open_vault",
     "planned",
     "return_large_blocks",
-    "run_behind",
     "run_to_end",
     "server_loop",
     "storage_of",

@@ -23,6 +23,8 @@ from vsqlvault.service.log.archive.archiver import LogArchiver
 from vsqlvault.service.log.archive.files import ArchiveFiles, ArchiveUnusable
 from vsqlvault.service.vault import Vault
 from vsqlvault.testing import a_call, a_purge_record, an_access_record, an_entry
+from vsqlvault_plugins.storage.sqlite import transactions
+from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 
 async def _grow(vault: Vault, rows: int, start: int = 0) -> None:
@@ -96,7 +98,9 @@ def test_every_file_is_synced_before_the_manifest(place: Path, monkeypatch: pyte
     assert files <= set(synced[: synced.index(manifest) + 1])
 
 
-def test_an_archive_is_written_and_read_back_behind_other_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_hashed_and_files_written_and_read_at_the_lowest_priority(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: set[int] = set()
     write, read = ArchiveFiles.write_bundles, ArchiveFiles.bundle
 
@@ -113,6 +117,27 @@ def test_an_archive_is_written_and_read_back_behind_other_work(place: Path, monk
     inside(place, lambda vault: _grow(vault, 300, start=600))
     assert _archive("--out", "archive") == 0
     assert found == {os.SCHED_IDLE}
+
+
+def test_the_commit_that_records_an_archive_has_the_usual_priority(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = os.sched_getscheduler(0)
+    found: dict[str, set[int]] = {"loop": set(), "connection": set()}
+    commit, commit_batch = SqliteStorage.commit, transactions.commit_batch
+
+    def noted(thread: str, kept: Any) -> Any:
+        def function(*arguments: Any) -> Any:
+            found[thread].add(os.sched_getscheduler(0))
+            return kept(*arguments)
+
+        return function
+
+    inside(place, lambda vault: _grow(vault, 300, start=600))
+    monkeypatch.setattr(SqliteStorage, "commit", noted("loop", commit))
+    monkeypatch.setattr(transactions, "commit_batch", noted("connection", commit_batch))
+    assert _archive("--out", "archive") == 0
+    assert found == {"loop": {usual}, "connection": {usual}}
 
 
 def test_a_tile_that_an_earlier_archive_has_is_not_written_again(tmp_path: Path) -> None:

@@ -16,15 +16,15 @@ from vsqlvault.cli.imports.lines import Lines
 from vsqlvault.cli.imports.rejects import Rejects, rejects_in
 from vsqlvault.cli.imports.source import Record
 from vsqlvault.cli.imports.vibesql import TABLE, vibesql_entries
+from vsqlvault.cli.imports.warnings import ImportWarnings
 from vsqlvault.cli.output import add_json, print_json
 from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid
-from vsqlvault.errors.suggestions import undefined
 from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.runtime import open_vault, run_to_end
 from vsqlvault.service.entries.importer import ImportCount
-from vsqlvault.service.entries.imports import Existing, ImportedEntry, ImportRules, Result
+from vsqlvault.service.entries.imports import Existing, ImportRules, Result
 from vsqlvault.service.vault import Vault
 
 NDJSON, VIBESQL, VAULT = "ndjson", "vibesql-vault", "vault"
@@ -34,6 +34,7 @@ READ_AT_ONCE = 16
 """How many records are read before the batch that is being stored gets a turn."""
 
 REJECTED = 1
+STORED = frozenset({Result.CREATED, Result.REPLACED})
 ReadSettings = Callable[[argparse.Namespace], Settings]
 
 
@@ -115,7 +116,7 @@ class ImportRun:
         self._dry_run = dry_run
         self._call = Call(SYSTEM, secrets.token_hex(16))
         self.count = ImportCount()
-        self.warnings: dict[str, int] = {}
+        self.warnings = ImportWarnings(vault.credentials.inventory.known_apps)
         self._taking: asyncio.Future[None] | None = None
 
     async def over(self, source: Source, name: str) -> None:
@@ -163,16 +164,10 @@ class ImportRun:
                 self._reject(record, imported.faults)
                 continue
             self.count.add(imported.result)
-            for warning in (*imported.warnings, *self._unknown_owner(record.entry)):
-                self.warnings[warning] = self.warnings.get(warning, 0) + 1
-
-    def _unknown_owner(self, entry: ImportedEntry) -> tuple[str, ...]:
-        """Return a warning where no credential has the owner: nobody could use the entry as its owner.
-
-        None where tokens may name any app, and in a vault that has no credential yet.
-        """
-        known = self._vault.credentials.inventory.known_apps()
-        return undefined("owner_app", [entry.owner_app], known, "no credential names it") if known else ()
+            for warning in imported.warnings:
+                self.warnings.add(warning)
+            if imported.result in STORED:
+                self.warnings.check_owner(record.entry.owner_app)
 
     def _reject(self, record: Record, faults: Any) -> None:
         self.count.add(Result.REJECTED)
@@ -200,9 +195,12 @@ async def _opened(options: argparse.Namespace, settings: Settings) -> AsyncItera
 def _print(done: ImportRun, options: argparse.Namespace) -> None:
     numbers = {str(result): number for result, number in done.count.by_result.items()}
     if options.json:
-        warnings = [{"warning": text, "entries": number} for text, number in done.warnings.items()]
-        print_json({**numbers, "dry_run": options.dry_run, "warnings": warnings})
+        warnings = [{"warning": text, "entries": number} for text, number in done.warnings.shown.items()]
+        more = {"more_warnings": done.warnings.more} if done.warnings.more else {}
+        print_json({**numbers, "dry_run": options.dry_run, "warnings": warnings, **more})
         return
-    for text, number in done.warnings.items():
+    for text, number in done.warnings.shown.items():
         print(f"note: {text} ({number} entries)", file=sys.stderr)
+    if done.warnings.more:
+        print(f"note: other warnings: {done.warnings.more}, not shown", file=sys.stderr)
     print(f"{'would be: ' if options.dry_run else ''}{done.count}")

@@ -65,6 +65,7 @@ class Connection:
     def __init__(self, connection: sqlite3.Connection, thread: WorkerThread) -> None:
         self._connection: sqlite3.Connection | None = connection
         self._thread = thread
+        thread.kept = connection
 
     @classmethod
     async def open(cls, path: Path, is_reader: bool = False) -> Connection:
@@ -83,6 +84,7 @@ class Connection:
             try:
                 await self._thread.run(connection.close)
             finally:
+                self._thread.kept = None
                 self._thread.end()
 
     async def run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:

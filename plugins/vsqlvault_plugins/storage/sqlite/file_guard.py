@@ -75,7 +75,9 @@ class FileGuard:
         on_full: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``locks``: exclude writes of other processes, as versions with the WAL-reset bug need.
+        """``path`` may be a symbolic link: SQLite keeps the write-ahead log beside the file to which it leads.
+
+        ``locks``: exclude writes of other processes, as versions with the WAL-reset bug need.
 
         ``on_full`` is called when a write finds no room on the disk, before its error is raised.
 
@@ -83,7 +85,8 @@ class FileGuard:
             StorageUnavailable: the lock file cannot be opened.
         """
         self._path = path
-        self._log_path = path.with_name(path.name + "-wal")
+        real = path.resolve()
+        self._log_path = real.with_name(real.name + "-wal")
         self._on_io_error = on_io_error
         self._lock_seconds = lock_seconds
         self._on_full = on_full
@@ -92,7 +95,7 @@ class FileGuard:
         self._busy_millis: int | None = None
         self._file = _identity(path)
         self._log_file: tuple[int, int] | None = None
-        self._lock_file = _open_lock(path) if locks else None
+        self._lock_file = _open_lock(real) if locks else None
         self.failure: str | None = None
         """Why nothing is acknowledged any more; None: the file is sound."""
 
@@ -161,6 +164,20 @@ class FileGuard:
                 fcntl.flock(lock_file, fcntl.LOCK_UN)
         self._check()
         return answer
+
+    def sync_log(self) -> None:
+        """Sync the write-ahead log. After a sync that fails nothing is acknowledged any more. Raises StorageUnavailable."""
+        try:
+            file = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:  # nothing is lost: the log can be synced later
+            raise StorageUnavailable(f"cannot open {self._log_path.name}: {error.strerror}") from error
+        try:
+            getattr(os, "fdatasync", os.fsync)(file)
+        except OSError as error:
+            self._fail(error)
+            raise StorageUnavailable(f"cannot sync {self._log_path.name}: {error.strerror}") from error
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         """Close the lock file."""

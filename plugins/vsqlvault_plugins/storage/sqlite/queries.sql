@@ -28,7 +28,7 @@ PRAGMA journal_mode = WAL
 -- name: pragma_synchronous
 PRAGMA synchronous = FULL
 
--- name: pragma_synchronous_behind
+-- name: pragma_synchronous_normal
 -- For deletions that can be made again. Their caller syncs the write-ahead log, without the write lock.
 PRAGMA synchronous = NORMAL
 

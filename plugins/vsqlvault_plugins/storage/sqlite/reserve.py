@@ -27,7 +27,8 @@ class Reserve:
 
     def __init__(self, path: Path, size: int = RESERVE_BYTES, *, refill_seconds: float = REFILL_SECONDS) -> None:
         """``size``: bytes in reserve. 0: no reserve."""
-        self._path = path.with_name(path.name + RESERVE_SUFFIX)
+        real = path.resolve()  # the reserve belongs on the disk of the file, not of a symbolic link to it
+        self._path = real.with_name(real.name + RESERVE_SUFFIX)
         self._size = size
         self._refill_seconds = refill_seconds
         self._lock = threading.Lock()

@@ -17,6 +17,8 @@ class WorkerThread:
     """Runs functions in the order of their calls. The thread does not keep the process alive."""
 
     def __init__(self) -> None:
+        self.kept: object = None
+        """An object that is not freed before ``end``, even while the process ends: a connection that is freed is closed."""
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="vsqlvault-sqlite", daemon=True)
         self._thread.start()

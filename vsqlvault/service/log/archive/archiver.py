@@ -10,6 +10,7 @@ from pathlib import Path
 from vsqlvault.errors import TreeDamaged
 from vsqlvault.interfaces.archive_storage import NewestArchiveIs, SaveArchive
 from vsqlvault.interfaces.storage import Storage
+from vsqlvault.interfaces.tree_storage import LeafRow
 from vsqlvault.interfaces.writes import Committed, Write
 from vsqlvault.model.audit import Operation
 from vsqlvault.model.log_archive import LogArchive
@@ -70,7 +71,9 @@ class _Range:
 class LogArchiver:
     """Archives closed entry bundles of the log in a directory. Only a verified archive is recorded.
 
-    A run that is interrupted leaves files and no row: the next run writes the same archive again.
+    A run that is interrupted leaves files and no row: the next run writes the same archive again. Rows are hashed, and files
+    written and read, by ``asyncio.to_thread``, so that a command can give these threads a lower priority. The commit of the
+    record must not have it: requests wait for the lock that this commit takes.
     """
 
     def __init__(
@@ -158,25 +161,11 @@ class LogArchiver:
         return tiles
 
     async def _bundles(self, wanted: _Range, index: int, count: int, tiles: dict[TileKey, bytes]) -> list[list[bytes]]:
-        """Return the leaves of bundles, each computed from its row. Raises TreeDamaged."""
+        """Return the leaves of bundles, each computed from its row, on a thread. Raises TreeDamaged."""
         rows = {row.index: row for row in await self._storage.leaf_rows(index * WIDTH, count * WIDTH)}
-        bundles: list[list[bytes]] = []
-        for bundle in range(index, index + count):
-            hashes, leaves = tiles[TileKey(0, bundle)], list[bytes]()
-            for place in range(WIDTH):
-                row = rows.get(bundle * WIDTH + place)
-                leaf = row_leaf(row.record) if row is not None and row.record is not None else b""
-                found = leaf_hash(leaf)
-                if row is None or found != hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
-                    raise TreeDamaged(f"leaf {bundle * WIDTH + place} is not as it was signed: run vsql-vault verify")
-                wanted.rows[row.place.log] += 1
-                wanted.through[row.place.log] = max(wanted.through[row.place.log], row.place.position)
-                wanted.kept.take(leaf, found)
-                at = time_of(leaf)
-                wanted.newest = max(filter(None, (wanted.newest, at)), default=None)
-                leaves.append(leaf)
-            bundles.append(leaves)
-        return bundles
+        return await asyncio.to_thread(
+            lambda: [_leaves(wanted, each, tiles[TileKey(0, each)], rows) for each in range(index, index + count)]
+        )
 
     async def _verify(self, files: ArchiveFiles, written: ArchiveManifest) -> None:
         """Read the archive back, and verify it without the storage. Raises ArchiveUnusable."""
@@ -200,6 +189,24 @@ class LogArchiver:
         if not isinstance(outcome, Committed):
             raise ArchiveUnusable("another run has recorded an archive meanwhile: run the command again")
         return record
+
+
+def _leaves(wanted: _Range, bundle: int, hashes: bytes, rows: Mapping[int, LeafRow]) -> list[bytes]:
+    """Return the leaves of a bundle, and count them in ``wanted``. Raises TreeDamaged."""
+    leaves: list[bytes] = []
+    for place in range(WIDTH):
+        row = rows.get(bundle * WIDTH + place)
+        leaf = row_leaf(row.record) if row is not None and row.record is not None else b""
+        found = leaf_hash(leaf)
+        if row is None or found != hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES]:
+            raise TreeDamaged(f"leaf {bundle * WIDTH + place} is not as it was signed: run vsql-vault verify")
+        wanted.rows[row.place.log] += 1
+        wanted.through[row.place.log] = max(wanted.through[row.place.log], row.place.position)
+        wanted.kept.take(leaf, found)
+        at = time_of(leaf)
+        wanted.newest = max(filter(None, (wanted.newest, at)), default=None)
+        leaves.append(leaf)
+    return leaves
 
 
 def _place_of(directory: Path) -> str:

@@ -40,7 +40,7 @@ class ArchivePace:
         self._size: int | None = None
         self._looked_at: float | None = None
         self._grew_at = monotonic()
-        self._took = 0.0
+        self._worked_seconds = 0.0
 
     async def timed(self, work: Awaitable[Result]) -> Result:
         """Return the result of ``work``, and count its time for the next pause."""
@@ -48,7 +48,7 @@ class ArchivePace:
         try:
             return await work
         finally:
-            self._took += self._monotonic() - began
+            self._worked_seconds += self._monotonic() - began
 
     async def rest(self) -> None:
         """Pause. Raises Unavailable."""
@@ -58,6 +58,6 @@ class ArchivePace:
             size = await self._storage.tree_size()
             if size != self._size:
                 self._size, self._grew_at = size, now
-        seconds = self._took * self._rest if now - self._grew_at < ALONE_SECONDS else 0.0
-        self._took = 0.0
+        seconds = self._worked_seconds * self._rest if now - self._grew_at < ALONE_SECONDS else 0.0
+        self._worked_seconds = 0.0
         await self._sleep(min(seconds, MAX_REST_SECONDS))
