@@ -17,7 +17,9 @@ from tests.support.busy_file import busy
 from tests.support.fixtures import SIGNING_KEY
 from tests.support.server import VaultServer
 from vsqlvault.cli import main
-from vsqlvault.client import Vault, verify_receipt
+from vsqlvault.cli.client import rules
+from vsqlvault.cli.client.running import Watch
+from vsqlvault.client import Attempt, RetentionPolicy, Vault, verify_receipt
 
 _numbers = itertools.count()
 Run = Callable[..., "Done"]
@@ -235,7 +237,7 @@ def test_policies_are_set_read_listed_explained_and_removed(run: Run, tmp_path: 
     words = ("store", "card/x", "--app", "payments", "--purpose", "card", "--policy", "commanded")
     assert "deny" in run("policy", "access", "explain", *words, who="auditor").text
     without = run("policy", "access", "explain", "retrieve", "card/x", "--app", "payments", who="auditor")
-    assert without.err == "vsql-vault: no --purpose was given: the app is taken to have none\n"
+    assert without.err == "vsql-vault: no --purpose was given: the app is assumed to have none\n"
     unknown = run("policy", "access", "explain", "patch", "card/x", "--app", "payments", who="auditor")
     assert "unknown word 'patch'; expected one of store, update, retrieve, inspect, purge\n" in unknown.err
     (told,) = run("policy", "access", "explain", *words, "--json", who="auditor").documents
@@ -273,10 +275,30 @@ def test_setting_a_retention_policy_by_options_keeps_its_other_members(run: Run)
     assert (second["max_retention_days"], second["max_value_bytes"], second["inactivity_days"]) == (40, 99, 9)
     assert (second["data_class"], second["required_metadata"], second["version"]) == ("cde", ["merchant"], 2)
     assert (
-        changed.err == "vsql-vault: kept of version 1: inactivity_days, purge_method, data_class, required_metadata\n"
+        changed.err == "vsql-vault: kept from version 1: inactivity_days, purge_method, data_class, required_metadata\n"
     )
     (third,) = run(*words, "--max-days", "50", "--replace", who="vault-admin").documents
     assert (third["inactivity_days"], third["data_class"], third["required_metadata"]) == (None, None, [])
+
+
+def test_setting_a_retention_policy_does_not_replace_one_that_was_created_meanwhile(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = rules._retention_in_force
+
+    def read_and_lose_the_race(vault: Vault, purpose: str) -> RetentionPolicy | None:
+        found = read(vault, purpose)
+        vault.policies.retention.put(purpose, max_retention_days=7, data_class="cde")
+        return found
+
+    words = ("policy", "retention", "set", "raced", "--max-days", "40")
+    with monkeypatch.context() as patch:
+        patch.setattr(rules, "_retention_in_force", read_and_lose_the_race)
+        done = run(*words, who="vault-admin")
+    assert (done.code, "412" in done.err or "precondition" in done.err) == (1, True), done.err
+    (kept,) = run("policy", "retention", "get", "raced", "--json", who="auditor").documents
+    assert (kept["max_retention_days"], kept["data_class"], kept["version"]) == (7, "cde", 1)
+    assert run(*words, "--replace", who="vault-admin").code == 0
 
 
 def test_a_policy_that_is_printed_can_be_set_from_that_file(run: Run) -> None:
@@ -292,7 +314,7 @@ def test_a_policy_that_is_printed_can_be_set_from_that_file(run: Run) -> None:
 def test_options_beside_a_file_are_refused_because_they_would_be_ignored(run: Run) -> None:
     words = ("policy", "retention", "set", "beside", "--file", "-", "--max-days", "3")
     done = run(*words, stdin=b'{"max_retention_days": 5}', who="vault-admin")
-    assert (done.code, "--file: expected no option for max_retention_days beside it" in done.err) == (2, True)
+    assert (done.code, "--file: cannot be combined with an option for max_retention_days" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +369,15 @@ def test_holds_are_placed_read_listed_and_released(run: Run, entry: str) -> None
     assert "commanded" in run("hold", "ls", "--state", "released", who="auditor").text
 
 
+def test_replacing_a_hold_says_which_members_it_replaced(run: Run) -> None:
+    words = ("hold", "set", "replaced", "--case", "7")
+    first = run(*words, "--reason", "dispute", "--purpose", "card", "--id", "replaced", who="vault-admin")
+    assert (first.code, "changed since" in first.err) == (0, False), first.err
+    second = run(*words, "--reason", "dispute", "--purpose", "card", "--id", "other", who="vault-admin")
+    assert "vsql-vault: changed since version 1: selector" in second.err.splitlines()
+    assert run("hold", "rm", "replaced", who="vault-admin").code == 0
+
+
 def test_a_review_of_access_is_recorded_and_written_to_a_file(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "review.json"
     done = run("review-access", "card", "--statement", "all is needed", "--out", str(file), "--json", who="vault-admin")
@@ -397,10 +428,26 @@ def test_a_vault_that_does_not_answer_is_exit_code_5(run: Run, monkeypatch: pyte
     monkeypatch.setenv("VSQL_VAULT_ADDR", "http://127.0.0.1:1")
     done = run("get", "card/x")
     assert done.code == 5
-    at_once, in_the_end = done.err.splitlines()
-    assert at_once == "vsql-vault: ConnectError at http://127.0.0.1:1: trying again for a while"
+    early, in_the_end = done.err.splitlines()
+    told = "vsql-vault: no answer from http://127.0.0.1:1 (ConnectError): trying again for up to"
+    assert early == f"{told} 30 seconds in all"
     assert "http://127.0.0.1:1 (VSQL_VAULT_ADDR, or addr of a profile): ConnectError" in in_the_end
     assert run("get", "card/x", "--quiet").err.splitlines() == [in_the_end]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("get", "card/x").err.splitlines()[0] == f"{told} 10 seconds in all"
+
+
+def test_only_an_interruption_of_a_second_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Attempt] = []
+    watch = Watch("http://vault", seen.append, is_quiet=False)
+    lost = Attempt("GET", "/", 1, error="ConnectError", seconds=0.1, pause_seconds=0.5, max_seconds=30)
+    for attempt in (lost, Attempt("GET", "/", 2, status=200, seconds=0.1), lost):
+        watch(attempt)
+    assert capsys.readouterr().err == ""
+    watch(lost)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    watch(lost)
+    assert (capsys.readouterr().err, len(seen)) == ("", 5)
 
 
 def test_without_a_credential_nothing_is_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,71 @@ def test_an_address_where_nobody_answers_is_unreachable_and_nothing_was_sent() -
     assert not raised.value.maybe_applied
 
 
+AT_ONCE = Retries(first_contact_seconds=0)
+
+
+def test_a_later_call_of_a_client_is_not_a_first_contact() -> None:
+    lost = httpx.ConnectError("refused")
+    transport, seen = answering(lost, httpx.Response(200, json=ENTRY), lost, httpx.Response(200, json=ENTRY))
+    with Vault(URL, key="k", transport=transport, retries=AT_ONCE, sleep=lambda _: None) as vault:
+        with pytest.raises(errors.Unreachable):
+            vault.get("card", "p1")
+        vault.get("card", "p1")
+        assert vault.get("card", "p1").value == b"value"
+    assert len(seen) == 4
+
+
+def test_a_later_call_of_an_async_client_is_not_a_first_contact() -> None:
+    async def run() -> None:
+        lost = httpx.ConnectError("refused")
+        transport, seen = answering(lost, httpx.Response(200, json=ENTRY), lost, httpx.Response(200, json=ENTRY))
+        options: dict[str, Any] = {
+            "transport": transport,
+            "retries": AT_ONCE,
+            "sleep": lambda _: anyio.lowlevel.checkpoint(),
+        }
+        async with AsyncVault(URL, key="k", **options) as vault:
+            with pytest.raises(errors.Unreachable):
+                await vault.get("card", "p1")
+            await vault.get("card", "p1")
+            assert (await vault.get("card", "p1")).value == b"value"
+        assert len(seen) == 4
+
+    anyio.run(run)
+
+
+RESOLVING = [(socket.EAI_NONAME, "HostNotFound"), (socket.EAI_AGAIN, "ConnectError")]
+
+
+def _resolver(number: int) -> Any:
+    def resolve(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(number, "the resolver's text")
+
+    return resolve
+
+
+@pytest.mark.parametrize(("number", "reason"), RESOLVING)
+def test_a_host_that_does_not_exist_is_told_from_a_resolver_that_fails(
+    monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", _resolver(number))
+    with Vault(URL, key="k", retries=FAST) as vault, pytest.raises(errors.Unreachable, match=reason):
+        vault.get("card", "p1")
+
+
+@pytest.mark.parametrize(("number", "reason"), RESOLVING)
+def test_an_async_client_tells_a_host_that_does_not_exist_from_a_resolver_that_fails(
+    monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    async def run() -> None:
+        async with AsyncVault(URL, key="k", retries=FAST) as vault:
+            with pytest.raises(errors.Unreachable, match=reason):
+                await vault.get("card", "p1")
+
+    monkeypatch.setattr(socket, "getaddrinfo", _resolver(number))
+    anyio.run(run)
+
+
 def test_one_number_of_seconds_stands_for_every_timeout() -> None:
     with Vault(URL, key="k", timeouts=3.0) as one, Vault(URL, key="k", timeouts=Timeouts(read=1)) as each:
         assert one._client.timeout == httpx.Timeout(3.0)

@@ -12,7 +12,7 @@ import pytest
 
 from vsqlvault.client import errors
 from vsqlvault.client.requests import entries, rules, service
-from vsqlvault.client.retries import Attempts, Broken, Retries, retry_after
+from vsqlvault.client.retries import HOST_NOT_FOUND, Attempts, Broken, Retries, retry_after
 from vsqlvault.client.wire import Answer, Repeat, Request
 
 LOST, UNSENT = Broken("ReadError", was_sent=True), Broken("ConnectError", was_sent=False)
@@ -181,6 +181,28 @@ def test_no_pause_ends_later_than_the_bound() -> None:
     assert raised.value.retry_after_seconds == 1
 
 
+@pytest.mark.parametrize("reason", ["ConnectError", "ConnectTimeout"])
+def test_a_vault_that_has_not_answered_yet_is_tried_for_the_whole_time(reason: str) -> None:
+    clock = Clock()
+    course = Attempts(PUT, Retries(), clock=clock, has_answered=False, jitter=random.Random(1))
+    clock.now = 20.0
+    assert course.pause_after(Broken(reason, was_sent=False)) is not None
+    clock.now = 30.0
+    assert course.pause_after(Broken(reason, was_sent=False)) is None
+
+
+@pytest.mark.parametrize(("has_answered", "is_tried"), [(False, False), (True, True)])
+def test_a_host_name_that_does_not_resolve_is_given_up_early_at_first_contact(
+    has_answered: bool, is_tried: bool
+) -> None:
+    clock = Clock()
+    course = Attempts(PUT, Retries(), clock=clock, has_answered=has_answered, jitter=random.Random(1))
+    unresolved = Broken(HOST_NOT_FOUND, was_sent=False)
+    assert course.pause_after(unresolved) is not None
+    clock.now = 2.0
+    assert (course.pause_after(unresolved) is not None) is is_tried
+
+
 def test_a_vault_that_never_answered_is_given_up_after_the_first_contact() -> None:
     clock = Clock()
     course = Attempts(PUT, Retries(first_contact_seconds=2), clock=clock, has_answered=False, jitter=random.Random(1))
@@ -192,7 +214,7 @@ def test_a_vault_that_never_answered_is_given_up_after_the_first_contact() -> No
 @pytest.mark.parametrize("first", [refused(503, "overloaded"), LOST])
 def test_a_vault_that_was_reached_in_this_call_is_tried_for_the_whole_time(first: Answer | Broken) -> None:
     clock = Clock()
-    course = Attempts(PUT, Retries(), clock=clock, has_answered=False, jitter=random.Random(1))
+    course = Attempts(PUT, Retries(first_contact_seconds=2), clock=clock, has_answered=False, jitter=random.Random(1))
     assert course.pause_after(first) is not None
     clock.now = 20.0
     assert course.pause_after(UNSENT) is not None
@@ -216,7 +238,14 @@ def test_retry_after_as_a_date_to_come_is_the_time_until_then() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_attempts": 0}, {"max_seconds": -1}, {"first_pause_seconds": -1}, {"first_contact_seconds": -1}]
+    "options",
+    [
+        {"max_attempts": 0},
+        {"max_seconds": -1},
+        {"first_pause_seconds": -1},
+        {"first_contact_seconds": -1},
+        {"unresolved_seconds": -1},
+    ],
 )
 def test_bounds_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="retries"):

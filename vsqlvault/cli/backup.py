@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--out", type=Path, metavar="FILE", help="the file for the backup; its manifest is written beside it"
     )
-    parser.add_argument("--overwrite", action="store_true", help="with --out: replace a file that exists")
+    parser.add_argument("--overwrite", action="store_true", help="with --out: replace an existing file")
     what.add_argument("--check", type=Path, metavar="FILE", help="only compare a backup with its manifest")
 
 
@@ -51,7 +51,7 @@ def backup(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     for file in (options.out, _manifest_file(options.out)):
         require_writable("--out", file)
         if file.exists() and not options.overwrite:
-            raise FileRefused(f"--out: expected a new file, or --overwrite beside it, found {file}")
+            raise FileRefused(f"--out: expected a new file, or also --overwrite: {file} exists")
     manifest = _write(options.out, Plugins(read_settings(options)))
     if options.json:
         print_json({"file": str(options.out), **manifest})

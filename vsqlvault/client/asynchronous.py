@@ -179,10 +179,10 @@ class AsyncVault(Base):
             started_at = time.monotonic()
             outcome = await self._once(attempts.request, secret, attempt, exchange)
             if attempts.is_refused(outcome) and attempts.renewed(is_new=await self._asked() != secret):
-                self._tell(attempt, outcome, started_at, 0.0)
+                self._tell(attempts, attempt, outcome, started_at, 0.0)
                 continue
             pause = attempts.pause_after(outcome)
-            self._tell(attempt, outcome, started_at, pause)
+            self._tell(attempts, attempt, outcome, started_at, pause)
             if pause is None:
                 return outcome
             await self._sleep(pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from vsqlvault.client.environment import read_access
-from vsqlvault.client.retries import Attempts, Broken, Outcome, Retries
+from vsqlvault.client.retries import HOST_NOT_FOUND, Attempts, Broken, Outcome, Retries, is_contact
 from vsqlvault.client.settings import (
     KEY_HEADER,
     Attempt,
@@ -120,15 +121,18 @@ class Base:
             headers[JSON_TYPE[0]] = JSON_TYPE[1]
         return {**headers, **self._settings.credential(secret)}
 
-    def _tell(self, attempt: Attempt, outcome: Outcome, started_at: float, pause: float | None) -> None:
-        self._has_answered = self._has_answered or isinstance(outcome, Answer)
+    def _tell(
+        self, attempts: Attempts[Any], attempt: Attempt, outcome: Outcome, started_at: float, pause: float | None
+    ) -> None:
+        self._has_answered = self._has_answered or is_contact(outcome)
         if not self._settings.hooks.after:
             return
         if isinstance(outcome, Answer):
             attempt = replace(attempt, status=outcome.status, request_id=outcome.request_id)
         else:
             attempt = replace(attempt, error=outcome.reason)
-        self._settings.hooks.tell(replace(attempt, seconds=time.monotonic() - started_at, pause_seconds=pause))
+        seconds, limit = time.monotonic() - started_at, attempts.max_seconds(outcome)
+        self._settings.hooks.tell(replace(attempt, seconds=seconds, pause_seconds=pause, max_seconds=limit))
 
 
 def answer_of(response: httpx.Response, body: bytes) -> Answer:
@@ -138,4 +142,14 @@ def answer_of(response: httpx.Response, body: bytes) -> Answer:
 
 def broken_by(error: httpx.RequestError) -> Broken:
     """Return the outcome of an attempt that ended with an error; of the error its kind is kept, and nothing of the request."""
-    return Broken(type(error).__name__, was_sent=not isinstance(error, NOT_SENT))
+    reason = HOST_NOT_FOUND if _is_unresolved(error) else type(error).__name__
+    return Broken(reason, was_sent=not isinstance(error, NOT_SENT))
+
+
+def _is_unresolved(error: BaseException | None) -> bool:
+    """Whether the host name does not exist. A resolver that fails for a while (``EAI_AGAIN``) does not say that."""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return error.errno != socket.EAI_AGAIN
+        error = error.__cause__
+    return False

@@ -24,6 +24,8 @@ REFUSED_UNSTARTED = frozenset({
 """Problems of status 503 with which the vault says that it did nothing."""
 NOT_PASSING = frozenset({"plugin-failure", "quarantined", "tree-damaged"})
 """Problems of status 503 that need an operator: another attempt only adds a row to the access log."""
+HOST_NOT_FOUND = "HostNotFound"
+"""The reason of an attempt whose host name does not resolve."""
 JITTER = random.SystemRandom()
 
 
@@ -33,8 +35,9 @@ class Retries:
 
     A pause begins at ``first_pause_seconds``, doubles up to ``max_pause_seconds``, and is cut at random down to a half. A
     ``Retry-After`` of the vault is waited for in full. After ``max_attempts``, or where the next pause would end later than
-    ``max_seconds`` after the first attempt began, the last failure is raised. Where the vault never answered this client, no
-    connection is tried for longer than ``first_contact_seconds``: the address is probably wrong.
+    ``max_seconds`` after the first attempt began, the last failure is raised. While the vault has never answered this client,
+    the limit is ``first_contact_seconds`` instead (default: ``max_seconds``), and for a host name that does not resolve
+    ``unresolved_seconds``, if these are less.
 
     ``repeat_retrievals`` lets ``get`` be sent again after its answer was lost: where the access policy limits retrievals,
     one ``get`` can then use up more than one.
@@ -44,11 +47,15 @@ class Retries:
     max_seconds: float = 30.0
     first_pause_seconds: float = 0.1
     max_pause_seconds: float = 5.0
-    first_contact_seconds: float = 2.0
+    first_contact_seconds: float | None = None
+    unresolved_seconds: float = 2.0
     repeat_retrievals: bool = False
 
     def __post_init__(self) -> None:
-        times = (self.max_seconds, self.first_pause_seconds, self.max_pause_seconds, self.first_contact_seconds)
+        times = (
+            self.max_seconds, self.first_pause_seconds, self.max_pause_seconds, self.first_contact_seconds or 0.0,
+            self.unresolved_seconds,
+        )  # fmt: skip
         if self.max_attempts < 1 or min(times) < 0:
             raise ValueError("retries: expected at least one attempt, and no negative seconds")
 
@@ -65,6 +72,11 @@ class Broken:
 
 
 Outcome = Answer | Broken
+
+
+def is_contact(outcome: Outcome) -> bool:
+    """Whether an attempt reached the vault, or what stands before it."""
+    return isinstance(outcome, Answer) or outcome.was_sent
 
 
 class Attempts(Generic[Result]):
@@ -100,10 +112,22 @@ class Attempts(Generic[Result]):
         if not may_repeat or self.number >= self._retries.max_attempts:
             return None
         pause = self._backoff() + (retry_after(outcome) if isinstance(outcome, Answer) else 0.0)
-        if self._clock() - self._started_at + pause > self._max_seconds(outcome):
+        if self._clock() - self._started_at + pause > self.max_seconds(outcome):
             return None
         self.number += 1
         return pause
+
+    def max_seconds(self, outcome: Outcome) -> float:
+        """Return for how many seconds the call is tried if its newest attempt ended like this."""
+        self._has_answered = self._has_answered or is_contact(outcome)
+        retries = self._retries
+        limits = [retries.max_seconds]
+        if not self._has_answered:
+            if retries.first_contact_seconds is not None:
+                limits.append(retries.first_contact_seconds)
+            if isinstance(outcome, Broken) and outcome.reason == HOST_NOT_FOUND:
+                limits.append(retries.unresolved_seconds)
+        return min(limits)
 
     def is_refused(self, outcome: Outcome) -> bool:
         """Whether the credential was refused, and may be asked for once more."""
@@ -141,11 +165,6 @@ class Attempts(Generic[Result]):
         if slug in NOT_PASSING:
             return False
         return True if slug in REFUSED_UNSTARTED else self._lost()
-
-    def _max_seconds(self, outcome: Outcome) -> float:
-        self._has_answered = self._has_answered or isinstance(outcome, Answer) or outcome.was_sent
-        longest = self._retries.max_seconds
-        return longest if self._has_answered else min(longest, self._retries.first_contact_seconds)
 
     def _lost(self) -> bool:
         repeat = self.request.repeat

@@ -51,6 +51,7 @@ class Attempt:
     """One attempt of one call, for tracing. ``route`` names no entry.
 
     The other members are None before the attempt. ``pause_seconds`` is None where no further attempt follows.
+    ``max_seconds`` is for how long the call is tried in all, by what is known after this attempt.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Attempt:
     error: str | None = None
     seconds: float | None = None
     pause_seconds: float | None = None
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,10 @@ class RequiredStorage(ABC):
     """
 
     flights: int = 1
-    """The maximum number of concurrent batches of reads, and also of commits."""
+    """The maximum number of concurrent batches of each kind: reads, commits, and commits without a read.
+
+    Above 1, as many again may run for apps that go ahead, so more batches than connections must be possible.
+    """
 
     incarnation: str = "only"
     """See ``Storage.incarnation``. A storage with fail-over overrides it."""

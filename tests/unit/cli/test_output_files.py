@@ -96,6 +96,6 @@ def test_a_backup_is_not_written_over_another_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(b"before")
     assert cli.main(["backup", "--out", "old.db"]) == 2
-    expected = f"vsql-vault: --out: expected a new file, or --overwrite beside it, found {name}\n"
+    expected = f"vsql-vault: --out: expected a new file, or also --overwrite: {name} exists\n"
     assert capsys.readouterr().err == expected
     assert (tmp_path / name).read_bytes() == b"before"

@@ -170,12 +170,14 @@ def _add_logs(add: Add, to: Any) -> None:
 
 def _add_access(add: Add, to: Any) -> None:
     add("get", "rules.access_get", "print an access policy", to).add_argument("name", metavar="NAME")
-    put = add("set", "rules.access_set", "put an access policy in force", to)
+    put = add("set", "rules.access_set", "create or replace an access policy", to)
     put.add_argument("name", metavar="NAME")
-    put.add_argument("--file", required=True, metavar="FILE", help="its JSON document, - for standard input")
+    put.add_argument(
+        "--file", required=True, metavar="FILE", help="the policy as a JSON document; - for standard input"
+    )
     put.add_argument("--if-match", **IF_MATCH)
     add("ls", "rules.access_ls", "list the access policies", to)
-    rm = add("rm", "rules.access_rm", "take an access policy out of force that no entry names", to)
+    rm = add("rm", "rules.access_rm", "delete an access policy that no entry names", to)
     rm.add_argument("name", metavar="NAME")
     rm.add_argument("--if-match", **IF_MATCH)
     explain = add("explain", "rules.access_explain", "show what a request would be answered, without making it", to)
@@ -196,20 +198,31 @@ def _add_retention(add: Add, to: Any) -> None:
     add("get", "rules.retention_get", "print the retention policy of a purpose", to).add_argument(
         "purpose", metavar="PURPOSE"
     )
-    put = add("set", "rules.retention_set", "put the retention policy of a purpose in force, or change it", to)
+    put = add("set", "rules.retention_set", "create or change the retention policy of a purpose", to)
     put.add_argument("purpose", metavar="PURPOSE")
     put.add_argument(
-        "--file", metavar="FILE", help="its whole JSON document, - for standard input, in place of the options"
+        "--file", metavar="FILE", help="the whole policy as a JSON document, instead of options; - for standard input"
     )
     put.add_argument(
-        "--max-days", dest="max_retention_days", type=_whole, metavar="N", help="how many days entries are kept at most"
+        "--max-days",
+        dest="max_retention_days",
+        type=_whole,
+        metavar="N",
+        help="the maximum number of days that entries are kept",
     )
-    put.add_argument("--default-ttl-days", type=_whole, metavar="N", help="how many days, where an entry says nothing")
+    put.add_argument(
+        "--default-ttl-days",
+        type=_whole,
+        metavar="N",
+        help="how many days entries without an expiry of their own are kept",
+    )
     put.add_argument(
         "--method", dest="purge_method", metavar="NAME", help="how entries are purged; default: physical-delete"
     )
-    put.add_argument("--inactivity-days", type=_whole, metavar="N", help="how many days after the last retrieval")
-    put.add_argument("--max-value-bytes", type=_whole, metavar="N", help="how many bytes a value has at most")
+    put.add_argument(
+        "--inactivity-days", type=_whole, metavar="N", help="entries expire N days after their last retrieval"
+    )
+    put.add_argument("--max-value-bytes", type=_whole, metavar="N", help="the maximum number of bytes of a value")
     for option, name, text in (
         ("--allowed-access-policy", "allowed_access_policies", "an access policy that entries may name, repeatable"),
         ("--required-metadata", "required_metadata", "a member that metadata must have, repeatable"),
@@ -217,9 +230,7 @@ def _add_retention(add: Add, to: Any) -> None:
         put.add_argument(option, dest=name, action="append", metavar="NAME", help=text)
     for name in ("description", "justification", "legal-basis", "data-class"):
         put.add_argument(f"--{name}", metavar="TEXT")
-    put.add_argument(
-        "--replace", action="store_true", help="do not keep members of the policy in force that are not given"
-    )
+    put.add_argument("--replace", action="store_true", help="set members that are not given to their defaults")
     put.add_argument(
         "--dry-run", action="store_true", help="show what it would do to stored entries, and change nothing"
     )
@@ -228,7 +239,7 @@ def _add_retention(add: Add, to: Any) -> None:
 
 
 def _add_holds(add: Add, to: Any) -> None:
-    put = add("set", "rules.hold_set", "place a legal hold, or change it", to)
+    put = add("set", "rules.hold_set", "place a legal hold, or replace it", to)
     put.add_argument("name", metavar="NAME")
     put.add_argument("--case", required=True, metavar="TEXT", help="the reference of the case")
     put.add_argument("--reason", required=True, metavar="TEXT", help="why the entries are kept")
@@ -240,7 +251,7 @@ def _add_holds(add: Add, to: Any) -> None:
     )
     condition = put.add_mutually_exclusive_group()
     condition.add_argument("--if-match", **IF_MATCH)
-    condition.add_argument("--create", action="store_true", help="only place, never change")
+    condition.add_argument("--create", action="store_true", help="only place, never replace")
     add("get", "rules.hold_get", "print a legal hold", to).add_argument("name", metavar="NAME")
     add("ls", "rules.hold_ls", "list the legal holds", to).add_argument(
         "--state", choices=("active", "released"), default="active", help="default: active"

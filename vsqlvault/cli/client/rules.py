@@ -9,7 +9,7 @@ from typing import Any
 from vsqlvault.cli.client.values import metadata_of, place_of, read_document
 from vsqlvault.cli.output import document_of, print_json, print_members, print_rows
 from vsqlvault.cli.output_files import require_writable, write_document
-from vsqlvault.client import RetentionPolicy, Vault
+from vsqlvault.client import Hold, RetentionPolicy, Vault
 from vsqlvault.client.errors import PolicyNotFound, Unusable
 from vsqlvault.errors.suggestions import did_you_mean
 
@@ -23,6 +23,7 @@ RETENTION_COLUMNS = (
     "created_by",
     "created_at",
 )
+HOLD_MEMBERS = ("case_reference", "reason", "selector")
 HOLD_COLUMNS = ("name", "version", "state", "case_reference", "selector", "held_since", "created_by")
 ACCESS_MEMBERS = ("evaluator", "parameters", "description")
 RULES = ("store", "retrieve", "inspect", "purge")
@@ -43,7 +44,7 @@ def access_get(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def access_set(vault: Vault, options: argparse.Namespace) -> None:
-    """Put an access policy in force, from a JSON document as the HTTP API takes it."""
+    """Create or replace an access policy, from a JSON document as the HTTP API takes it."""
     document = _document(options.file, options.name, ("rules", *ACCESS_MEMBERS))
     rules = document.pop("rules", {})
     if not isinstance(rules, dict):
@@ -61,7 +62,7 @@ def access_ls(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def access_rm(vault: Vault, options: argparse.Namespace) -> None:
-    """Take an access policy out of force."""
+    """Delete an access policy."""
     _print(vault.policies.access.delete(options.name, if_match=options.if_match), options)
 
 
@@ -79,7 +80,7 @@ def access_explain(vault: Vault, options: argparse.Namespace) -> None:
         access_policy=options.policy,
     )
     if not options.purpose and found.reason == "purpose-not-held" and not options.quiet:
-        print("vsql-vault: no --purpose was given: the app is taken to have none", file=sys.stderr)
+        print("vsql-vault: no --purpose was given: the app is assumed to have none", file=sys.stderr)
     if options.json:
         print_json(found.document)
     else:
@@ -103,27 +104,31 @@ def retention_get(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def retention_set(vault: Vault, options: argparse.Namespace) -> None:
-    """Put a retention policy in force: options change the one in force, a JSON document or ``--replace`` replaces it."""
+    """Create or change a retention policy: options change single members, a JSON document or ``--replace`` all of them.
+
+    A policy that another admin creates or changes in the meantime is not replaced: the command fails with status 412.
+    """
     given = {name: value for name in RETENTION_MEMBERS if (value := getattr(options, name)) is not None}
-    old = None
+    old, keeps = None, options.file is None and not options.replace
     if options.file is not None:
         if given:
-            raise Unusable(f"--file: expected no option for {next(iter(given))} beside it")
+            raise Unusable(f"--file: cannot be combined with an option for {next(iter(given))}")
         given = _document(options.file, options.purpose, RETENTION_MEMBERS)
     elif not given:
         raise Unusable("expected an option of the policy, such as --max-days, or --file")
-    elif not options.replace:
+    elif keeps:
         old = _retention_in_force(vault, options.purpose)
     kept = _kept(old, given)
     if "max_retention_days" not in kept | given:
         raise Unusable("expected --max-days, or --file with max_retention_days")
     if kept and not options.quiet:
-        print(f"vsql-vault: kept of version {old.version if old else 0}: {', '.join(kept)}", file=sys.stderr)
+        print(f"vsql-vault: kept from version {old.version if old else 0}: {', '.join(kept)}", file=sys.stderr)
     saved = vault.policies.retention.put(
         options.purpose,
         **kept | given,
         dry_run=options.dry_run,
         if_match=options.if_match or (old.etag if old else None),
+        create_only=keeps and not old and not options.if_match,
     )
     _print(saved, options)
 
@@ -147,7 +152,7 @@ def retention_ls(vault: Vault, options: argparse.Namespace) -> None:
 
 
 def hold_set(vault: Vault, options: argparse.Namespace) -> None:
-    """Place a legal hold."""
+    """Place a legal hold, or replace it; print which members of the version before were replaced."""
     hold = vault.holds.put(
         options.name,
         case_reference=options.case,
@@ -160,6 +165,18 @@ def hold_set(vault: Vault, options: argparse.Namespace) -> None:
         create_only=options.create,
     )
     _print(hold, options)
+    if hold.version > 1 and not options.quiet:
+        _print_replaced(vault, hold)
+
+
+def _print_replaced(vault: Vault, hold: Hold) -> None:
+    for old in vault.holds.versions(hold.name):
+        if old.version == hold.version - 1:
+            replaced = [name for name in HOLD_MEMBERS if getattr(old, name) != getattr(hold, name)]
+            print(
+                f"vsql-vault: changed since version {old.version}: {', '.join(replaced) or 'nothing'}", file=sys.stderr
+            )
+            return
 
 
 def hold_get(vault: Vault, options: argparse.Namespace) -> None:

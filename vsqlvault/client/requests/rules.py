@@ -1,4 +1,4 @@
-"""Policies and legal holds: putting in force, reading, taking out of force.
+"""Policies and legal holds: set, read, delete.
 
 Every change of a rule is a new version, so a change is repeated after a lost connection only under ``if_match`` or
 ``create_only``.
@@ -51,7 +51,7 @@ def put_access_policy(
     if_match: str | None = None,
     create_only: bool = False,
 ) -> Request[AccessPolicy]:
-    """Put an access policy in force. An operation without a rule is denied; ``inspect`` without one follows ``retrieve``."""
+    """Create or replace an access policy. Operations without a rule are denied; ``inspect`` then follows ``retrieve``."""
     rules = without_none(store=store, retrieve=retrieve, inspect=inspect, purge=purge)
     body = without_none(
         rules={operation: _rule(operation, rule) for operation, rule in rules.items()},
@@ -68,7 +68,7 @@ def get_access_policy(name: str) -> Request[AccessPolicy]:
 
 
 def delete_access_policy(name: str, *, if_match: str | None = None) -> Request[AccessPolicy]:
-    """Take an access policy out of force that no entry names, and return what it was."""
+    """Delete an access policy that no entry names, and return its last version."""
     return _change("DELETE", f"{ACCESS}/{{name}}", name_path(name), _reads(AccessPolicy), None, if_match)
 
 
@@ -136,10 +136,10 @@ def put_retention_policy(
     if_match: str | None = None,
     create_only: bool = False,
 ) -> Request[RetentionPolicy]:
-    """Put the retention policy of a purpose in force; it binds entries already stored, too.
+    """Create or replace the retention policy of a purpose. It also applies to entries that are already stored.
 
-    It replaces the policy in force: a member that is left out gets its default.
-    ``effect`` of the result counts what a changed maximum does to them. ``dry_run`` only counts.
+    A member that is left out gets its default. ``effect`` of the result counts what a changed maximum does to stored
+    entries. ``dry_run`` only counts.
     """
     lists = {"allowed_access_policies": allowed_access_policies, "required_metadata": required_metadata}
     body = without_none(
@@ -188,7 +188,7 @@ def put_hold(
     if_match: str | None = None,
     create_only: bool = False,
 ) -> Request[Hold]:
-    """Place a legal hold, or change it. It keeps the entries that match all of the selector that is given."""
+    """Place a legal hold, or replace it. It keeps the entries that match every member of the selector."""
     selector = without_none(purpose=purpose, external_id=external_id, owner_app=owner_app, metadata=metadata)
     body = {"case_reference": case_reference, "reason": reason, "selector": selector}
     return _change("PUT", f"{HOLDS}/{{name}}", name_path(name), _reads(Hold), body, if_match, create_only)
