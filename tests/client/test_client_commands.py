@@ -429,12 +429,12 @@ def test_a_vault_that_does_not_answer_is_exit_code_5(run: Run, monkeypatch: pyte
     done = run("get", "card/x")
     assert done.code == 5
     early, in_the_end = done.err.splitlines()
-    told = "vsql-vault: no answer from http://127.0.0.1:1 (ConnectError): trying again for up to"
-    assert early == f"{told} 30 seconds in all"
+    notice = "vsql-vault: no answer from http://127.0.0.1:1 (ConnectError): trying again for up to"
+    assert early == f"{notice} 30 seconds in all"
     assert "http://127.0.0.1:1 (VSQL_VAULT_ADDR, or addr of a profile): ConnectError" in in_the_end
     assert run("get", "card/x", "--quiet").err.splitlines() == [in_the_end]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert run("get", "card/x").err.splitlines()[0] == f"{told} 10 seconds in all"
+    assert run("get", "card/x").err.splitlines()[0] == f"{notice} 10 seconds in all"
 
 
 def test_only_an_interruption_of_a_second_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
