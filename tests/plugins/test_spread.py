@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.resources import files
@@ -17,12 +18,23 @@ from vsqlvault.interfaces.storage import LogQuery
 from vsqlvault.model.transparency import LogName
 from vsqlvault.testing import a_purge_record, a_write
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating
-from vsqlvault_plugins.storage.postgres.schema import SCHEMA, SPREAD_SCHEMA, statements_of
+from vsqlvault_plugins.storage.postgres.schema import SCHEMA, SPREAD_SCHEMA, guard_shards, statements_of
 from vsqlvault_plugins.storage.postgres.spread import SpreadStorage
 from vsqlvault_plugins.storage.postgres.storage import PostgresStorage, PostgresTuning
 
 PLAIN = SCHEMA.functions.text
 SPREAD = files("vsqlvault_plugins.storage.postgres").joinpath("citus.sql").read_text("utf-8")
+PLACEMENTS = """
+CREATE TABLE placements (name text, answers boolean, may_be_guarded boolean, guards bigint);
+CREATE FUNCTION run_command_on_placements(log text, command text) RETURNS TABLE (success boolean, result text)
+LANGUAGE sql AS $$
+    UPDATE placements SET guards = 1 WHERE answers AND may_be_guarded AND command LIKE 'CREATE%';
+    SELECT answers AND (may_be_guarded OR command NOT LIKE 'CREATE%'),
+           CASE WHEN NOT answers THEN 'no connection' WHEN command LIKE 'CREATE%' THEN 'must be owner' ELSE guards::text END
+    FROM placements
+$$
+"""
+"""In place of the function of Citus that runs a command on each shard."""
 WORKERS = """
 CREATE TABLE prepared (gid text);
 CREATE TABLE answering (success boolean);
@@ -109,6 +121,7 @@ def url(postgres: Databases) -> Iterator[str]:
         await storage.close()
         connection = await asyncpg.connect(postgres.url(name))
         await connection.execute(WORKERS)
+        await connection.execute(PLACEMENTS)
         await connection.close()
 
     asyncio.run(make())
@@ -195,6 +208,42 @@ def test_a_scrub_says_that_it_rewrites_nothing(url: str) -> None:
         assert "VACUUM FULL" in outcome.left[0]
 
     driven(url, work)
+
+
+class TestGuardsOfShards:
+    """Each row: whether a shard answers, whether its trigger can be made, and how many it has."""
+
+    @staticmethod
+    async def guarded(beside: asyncpg.Connection[Any], *shards: tuple[bool, bool, int]) -> list[int]:
+        await beside.execute("TRUNCATE placements")
+        await beside.executemany("INSERT INTO placements VALUES ('', $1, $2, $3)", shards)
+        await guard_shards(beside)
+        return [row[0] for row in await beside.fetch("SELECT guards FROM placements")]
+
+    def test_a_shard_without_one_gets_one(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            del storage
+            assert await self.guarded(beside, (True, True, 1), (True, True, 0)) == [1, 1]
+
+        driven(url, work)
+
+    def test_a_shard_that_answers_and_gets_none_is_an_error(self, url: str) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            del storage
+            with pytest.raises(StorageUnavailable, match="has no trigger that refuses TRUNCATE: must be owner"):
+                await self.guarded(beside, (True, False, 0), (False, True, 0))
+
+        driven(url, work)
+
+    def test_a_shard_that_does_not_answer_is_a_warning(self, url: str, caplog: pytest.LogCaptureFixture) -> None:
+        async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+            del storage
+            await self.guarded(beside, (True, True, 0), (False, True, 0))
+
+        with caplog.at_level(logging.WARNING):
+            driven(url, work)
+        warned = [each for each in caplog.records if "do not answer" in each.getMessage()]
+        assert [each.shards for each in warned] == [1, 1, 1]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("key", "is_repeated"), [("entries_04_pkey_102047", True), ("purge_log_pkey_102016", False)])

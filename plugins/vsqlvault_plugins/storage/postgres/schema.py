@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ SHARDS_SINCE = 24
 """The first schema version with shards. An older database has one."""
 MAINTAIN_SINCE = 17
 """The first PostgreSQL version in which a role may rewrite tables that it does not own."""
+SPREAD_LOGS = ("access_log", "purge_log", "log_archives")
+_log = logging.getLogger(__name__)
 
 
 async def status(connection: Connection, shards: int) -> MigrationStatus:
@@ -47,7 +50,7 @@ async def migrate(connection: Connection, roles: Roles, shards: int) -> Migratio
     schema = await _schema(connection)
     if not schema.pending(found) and roles.runtime is None:
         if schema is SPREAD_SCHEMA:
-            await _guard_shards(connection)
+            await guard_shards(connection)
         return schema.status(found, is_shared=True)
     async with connection.transaction():
         await connection.execute(QUERIES["lock_migration"])
@@ -67,7 +70,7 @@ async def migrate(connection: Connection, roles: Roles, shards: int) -> Migratio
             if connection.get_server_version().major >= MAINTAIN_SINCE:
                 await connection.execute(QUERIES["grant_maintain"].format(role=quoted(roles.runtime)))
     if schema is SPREAD_SCHEMA:
-        await _guard_shards(connection)
+        await guard_shards(connection)
     return schema.status(found, is_shared=True)
 
 
@@ -87,21 +90,35 @@ async def _run(connection: Connection, scripts: Sequence[Script], shards: int, *
             await connection.execute(QUERIES["set_shards"], shards)
 
 
-async def _guard_shards(connection: Connection) -> None:
+async def guard_shards(connection: Connection) -> None:
     """Make the triggers against TRUNCATE on shards that have none: those of a new database, and those that were moved.
 
+    The shards of a server that does not answer are left to the next run, with a warning.
+
     Raises:
-        StorageUnavailable: a server refuses, or does not answer.
+        StorageUnavailable: a shard that answered has no trigger.
     """
     if not await connection.fetchval(QUERIES["owner"]):
         return
-    for log in ("access_log", "purge_log", "log_archives"):
-        found = await connection.fetch(QUERIES["guarded_shards"].format(log=log))
-        if all(tuple(row) == (True, "1") for row in found):
-            continue
-        made = await connection.fetch(QUERIES["guard_shards"].format(log=log))
-        if refused := [result for success, result in made if not success]:
-            raise StorageUnavailable(f"a shard of {log} has no trigger that refuses TRUNCATE: {refused[0]}")
+    for log in SPREAD_LOGS:
+        found = await _guarded(connection, log)
+        if any(is_guarded is False for is_guarded in found):
+            made = await connection.fetch(QUERIES["guard_shards"].format(log=log))
+            found = await _guarded(connection, log)
+            if any(is_guarded is False for is_guarded in found):
+                refused = next((result for success, result in made if not success), "")
+                raise StorageUnavailable(f"a shard of {log} has no trigger that refuses TRUNCATE: {refused}")
+        if silent := found.count(None):
+            _log.warning(
+                "shards of a log do not answer: it is not known whether they refuse TRUNCATE",
+                extra={"table": log, "shards": silent},
+            )
+
+
+async def _guarded(connection: Connection, log: str) -> list[bool | None]:
+    """Return whether each shard of a log has its trigger. None: it did not answer."""
+    found = await connection.fetch(QUERIES["guarded_shards"].format(log=log))
+    return [result == "1" if success else None for success, result in found]
 
 
 async def schema_state(connection: Connection) -> SchemaState:
