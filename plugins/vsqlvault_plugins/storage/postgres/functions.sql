@@ -155,15 +155,12 @@ CREATE OR REPLACE TRIGGER purge_log_drop AFTER DELETE ON vault.purge_log REFEREN
 CREATE OR REPLACE TRIGGER leaves_drop AFTER DELETE ON vault.leaves REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION vault.refuse_drop();
 
--- Only drop_archived deletes rows, and only archived ones. What needs an archived row is checked once for a statement, because a check
--- of each row takes 40 times as long. A statement about a table above the log has no such check, so it may delete no row.
+-- No row that is not archived is deleted, also by a statement about a table above the log. What needs an archived row is checked once
+-- for a statement, because a check of each row takes 40 times as long.
 CREATE OR REPLACE FUNCTION vault.refuse_unarchived() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     is_archived boolean;
 BEGIN
-    IF current_setting('vault.dropping', true) IS DISTINCT FROM 'archived' THEN
-        RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;
-    END IF;
     IF TG_TABLE_NAME = 'access_log' THEN
         is_archived := EXISTS (SELECT FROM vault.log_archives AS a WHERE a.access_through >= OLD.position);
     ELSIF TG_TABLE_NAME = 'purge_log' THEN
@@ -187,10 +184,9 @@ CREATE OR REPLACE TRIGGER leaves_keep_unarchived BEFORE DELETE ON vault.leaves
 
 -- Drops archived rows of a log that nothing needs, of the next "most" leaves from "first" on, and the leaves without a row.
 -- Returns the leaf to go on with, or null. Only the owner of the schema may call it: the runtime role may delete no row.
--- The newest row of a log stays: it says how far the log has come. The setting vault.dropping is for the triggers of the rows. A role
--- that may delete no row gains nothing by it.
+-- The newest row of a log stays: it says how far the log has come.
 CREATE OR REPLACE FUNCTION vault.drop_archived(of_log text, first bigint, most int)
-RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET vault.dropping = 'archived' AS $$
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     archived bigint;
     until    bigint;
