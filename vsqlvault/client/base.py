@@ -151,5 +151,5 @@ def _is_unresolved(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, socket.gaierror):
             return error.errno != socket.EAI_AGAIN
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return False
