@@ -118,15 +118,15 @@ class QueueCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of the queue."""
         queue = self._vault.queue
-        sides = (("read", queue.reads), ("commit", queue.writes))
+        sides = (("read", queue.reads.counts), ("commit", queue.writes.counts))
         waiting = GaugeMetricFamily("vsqlvault_queue_waiting", "Queued reads and commits.", labels=["kind"])
-        for kind, batcher in sides:
-            waiting.add_metric([kind], batcher.waiting)
+        for kind, count in queue.count_waiting().items():
+            waiting.add_metric([kind], count)
         yield waiting
         for name, text in _COUNTERS.items():
             family = CounterMetricFamily(f"vsqlvault_queue_{name}", text, labels=["kind"])
-            for kind, batcher in sides:
-                family.add_metric([kind], getattr(batcher.counts, name))
+            for kind, counts in sides:
+                family.add_metric([kind], getattr(counts, name))
             yield family
         fair_queue = self._vault.fair_queue
         yield GaugeMetricFamily(

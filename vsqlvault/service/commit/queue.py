@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -41,10 +41,10 @@ BATCH_SECONDS = 30.0
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 SHARED_BATCH = 14
-"""The maximum number of requests in a batch while several apps have requests."""
+"""The maximum number of requests in a batch while several apps have requests, if the storage takes one batch at a time."""
 
 SHARED_BATCH_OF_SEVERAL = 10
-"""The same if the storage takes several batches at once."""
+"""The maximum number of requests in a batch while several apps have requests, if the storage takes several batches at once."""
 
 BATCH_VALUES = 64
 """The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
@@ -82,14 +82,13 @@ class CommitQueue:
         """Returns the storage's time without reading it, or None if the last reading is older than the given seconds."""
         self.fair_queue = fair_queue or FairQueue(max_waiting=max_waiting)
         """Decides which apps go ahead."""
-        self._has_lanes = storage.flights > 1
         self._max_batch = max_batch
         self._batch_seconds = batch_seconds
         self._shared_batch = SHARED_BATCH if storage.flights == 1 else SHARED_BATCH_OF_SEVERAL
         self.reads, self.writes, self._seen = self._reading(), self._committing(), self._committing_seen()
         self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
         self._reads_ahead, self._writes_ahead, self._seen_ahead = self.reads, self.writes, self._seen
-        if storage.flights > 1:  # batches of those that go ahead run beside the others, and wait for nothing
+        if storage.flights > 1:  # batches of apps that go ahead run beside the others; each waits only for a connection
             self._reads_ahead, self._writes_ahead = self._reading(0.0), self._committing(0.0)
             self._seen_ahead = self._committing_seen(0.0)
             self._reads_ahead.counts = self.reads.counts
@@ -151,6 +150,12 @@ class CommitQueue:
     def slice(self) -> int:
         """The maximum number of concurrent commits of one user of the queue, to leave capacity for requests."""
         return max(1, self._max_waiting // 2)
+
+    def count_waiting(self) -> dict[str, int]:
+        """Return the numbers of queued reads and commits, including those of apps that go ahead."""
+        reads = {self.reads, self._reads_ahead}
+        commits: set[Batcher[Any, Any]] = {self.writes, self._writes_ahead, self._seen, self._seen_ahead}
+        return {"read": sum(each.waiting for each in reads), "commit": sum(each.waiting for each in commits)}
 
     def commit_seen(self, seen: SeenWrite) -> Outcome[Snapshot | None]:
         """Commit a write about an entry that was read before. None: nothing was committed, so read first.

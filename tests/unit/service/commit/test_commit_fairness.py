@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.virtual_vault import GET, GET_IN_PROCESS, PUT, PUT_IN_PROCESS, measure
+from vsqlvault.http.metrics.registry import QueueCollector
 from vsqlvault.interfaces.storage import Read, Snapshot
 from vsqlvault.interfaces.writes import Committed, SeenWrite, Write
 from vsqlvault.model.entry import EntryKey
@@ -172,6 +174,25 @@ async def test_a_queue_is_drained_when_the_batches_of_a_quiet_app_have_ended(way
     assert not drained.done()
     await apps.end()
     await drained
+
+
+@pytest.mark.parametrize("flights", [1, 2])
+@pytest.mark.parametrize(("way", "kind"), [("read", "read"), ("commit", "commit"), ("seen", "commit")])
+async def test_the_metric_of_queued_requests_counts_those_of_an_app_that_goes_ahead(way, kind, flights) -> None:
+    apps = Apps(flights)
+    apps.ask(way, "quiet")
+    apps.ask(way, "flood", 30)
+    for count in (1, 1, 3):
+        await settle()
+        apps.ask(way, "quiet", count)
+    await settle()
+    begun = [name for batch in apps.storage.batches for name in batch]
+    assert 0 < begun.count("quiet") < 6
+    vault: Any = SimpleNamespace(queue=apps.queue, fair_queue=apps.fair)
+    metrics = {metric.name: metric for metric in QueueCollector(vault).collect()}
+    waiting = {each.labels["kind"]: each.value for each in metrics["vsqlvault_queue_waiting"].samples}
+    assert waiting == {"read": 0, "commit": 0} | {kind: 36 - len(begun)}
+    await apps.end()
 
 
 async def test_two_floods_wait_for_each_other() -> None:
