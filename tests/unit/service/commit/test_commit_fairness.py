@@ -176,10 +176,10 @@ async def test_a_queue_is_drained_when_the_batches_of_a_quiet_app_have_ended(way
     await drained
 
 
-@pytest.mark.parametrize("flights", [1, 2])
+@pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize(("way", "kind"), [("read", "read"), ("commit", "commit"), ("seen", "commit")])
-async def test_the_metric_of_queued_requests_counts_those_of_an_app_that_goes_ahead(way, kind, flights) -> None:
-    apps = Apps(flights)
+async def test_the_metric_of_queued_requests_counts_those_of_an_app_that_goes_ahead(way, kind, at_once) -> None:
+    apps = Apps(at_once)
     apps.ask(way, "quiet")
     apps.ask(way, "flood", 30)
     for count in (1, 1, 3):
