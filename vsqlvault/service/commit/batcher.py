@@ -65,7 +65,7 @@ class Batcher(Generic[Item, Result]):
     A lone item is flushed at once. Items that arrive during a flush are queued for the next one, because a flush costs as
     much as several items. If the flush takes longer than ``SECOND_FLUSH_DELAY_SECONDS``, another one starts beside it.
 
-    While ``is_shared()``, a batch has at most ``shared_limit`` items, and another flush starts as soon as that number wait.
+    While ``is_short()``, a batch has at most ``short_limit`` items, and another flush starts as soon as that number wait.
 
     By ``size_of``, a batch of several items has at most ``max_batch_size``, and several waiting items have at most
     ``max_waiting_size``. ``translate`` turns an error of the batch into that of one item. Log lines about failed batches
@@ -82,8 +82,8 @@ class Batcher(Generic[Item, Result]):
         max_in_flight: int,
         limit: int,
         max_waiting: int,
-        shared_limit: int | None = None,
-        is_shared: Callable[[], bool] | None = None,
+        short_limit: int | None = None,
+        is_short: Callable[[], bool] | None = None,
         choose: Choose[Item, Result] | None = None,
         size_of: Callable[[Item], int] | None = None,
         max_batch_size: int = sys.maxsize,
@@ -98,8 +98,8 @@ class Batcher(Generic[Item, Result]):
         self._flush = flush
         self._max_in_flight = max_in_flight
         self._limit = limit
-        self._shared_limit = min(limit, shared_limit or limit)
-        self._is_shared = is_shared or _never
+        self._short_limit = min(limit, short_limit or limit)
+        self._is_short = is_short or _never
         self._max_waiting = max_waiting
         self._choose = choose or take_first
         self._size_of = size_of
@@ -193,7 +193,7 @@ class Batcher(Generic[Item, Result]):
             self._flush_beside()
 
     def _flush_beside(self) -> None:
-        if len(self._waiting) >= self._shared_limit and self._is_shared():
+        if len(self._waiting) >= self._short_limit and self._is_short():
             self._start_flush()
             return
         if self._timer is not None:
@@ -227,7 +227,7 @@ class Batcher(Generic[Item, Result]):
                     batch = [waiting.popleft()]
                     self._waiting_size = 0
                 else:
-                    limit = self._shared_limit if self._is_shared() else self._limit
+                    limit = self._short_limit if self._is_short() else self._limit
                     batch = self._choose(waiting, limit, self._max_batch_size)
                     for _, _, size in batch:
                         self._waiting_size -= size

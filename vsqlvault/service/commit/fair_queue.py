@@ -89,9 +89,13 @@ class FairQueue:
         self._running += 1
         return None
 
-    def is_shared(self) -> bool:
-        """Whether several apps have requests."""
-        return len(self._apps) > 1
+    def has_quiet_app(self) -> bool:
+        """Whether several apps have requests, and one of them goes ahead."""
+        apps = self._apps
+        if len(apps) <= 1:
+            return False
+        most = self._running // (len(apps) * AHEAD_SHARE)
+        return any(app.running <= most for app in apps.values())
 
     def goes_ahead(self, name: str | None) -> bool:
         """Whether requests of the app ``name`` go before those of other apps."""

@@ -40,11 +40,11 @@ _LOOK_AHEAD = 2
 BATCH_SECONDS = 30.0
 BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
-SHARED_BATCH = 14
-"""The maximum number of requests in a batch while several apps have requests, if the storage takes one batch at a time."""
+SHORT_BATCH = 14
+"""The maximum number of requests in a batch while an app goes ahead of others, if the storage takes one batch at a time."""
 
-SHARED_BATCH_OF_SEVERAL = 10
-"""The maximum number of requests in a batch while several apps have requests, if the storage takes several batches at once."""
+SHORT_BATCH_OF_SEVERAL = 10
+"""The maximum number of requests in a batch while an app goes ahead of others, if the storage takes several batches at once."""
 
 BATCH_VALUES = 64
 """The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
@@ -84,7 +84,7 @@ class CommitQueue:
         """Decides which apps go ahead."""
         self._max_batch = max_batch
         self._batch_seconds = batch_seconds
-        self._shared_batch = SHARED_BATCH if storage.flights == 1 else SHARED_BATCH_OF_SEVERAL
+        self._short_batch = SHORT_BATCH if storage.flights == 1 else SHORT_BATCH_OF_SEVERAL
         self.reads, self.writes, self._seen = self._reading(), self._committing(), self._committing_seen()
         self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
         self._reads_ahead, self._writes_ahead, self._seen_ahead = self.reads, self.writes, self._seen
@@ -100,8 +100,8 @@ class CommitQueue:
             max_in_flight=self._storage.flights,
             limit=self._max_batch,
             max_waiting=self._max_waiting,
-            shared_limit=self._shared_batch,
-            is_shared=self.fair_queue.is_shared,
+            short_limit=self._short_batch,
+            is_short=self.fair_queue.has_quiet_app,
             size_of=_values_of,
             max_batch_size=BATCH_VALUES,
             translate=_unread,
@@ -117,8 +117,8 @@ class CommitQueue:
             max_in_flight=self._storage.flights,
             limit=self._max_batch,
             max_waiting=self._max_waiting,
-            shared_limit=self._shared_batch,
-            is_shared=self.fair_queue.is_shared,
+            short_limit=self._short_batch,
+            is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             size_of=_bytes_of,
             max_batch_size=BATCH_BYTES,
@@ -135,8 +135,8 @@ class CommitQueue:
             max_in_flight=self._storage.flights,
             limit=min(self._max_batch, BATCH_VALUES),
             max_waiting=self._max_waiting,
-            shared_limit=self._shared_batch,
-            is_shared=self.fair_queue.is_shared,
+            short_limit=self._short_batch,
+            is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,

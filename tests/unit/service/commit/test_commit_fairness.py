@@ -15,7 +15,7 @@ from vsqlvault.interfaces.storage import Read, Snapshot
 from vsqlvault.interfaces.writes import Committed, SeenWrite, Write
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.service.commit.fair_queue import FairQueue
-from vsqlvault.service.commit.queue import SHARED_BATCH, SHARED_BATCH_OF_SEVERAL, CommitQueue
+from vsqlvault.service.commit.queue import SHORT_BATCH, SHORT_BATCH_OF_SEVERAL, CommitQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.testing import T0, an_access_record, an_entry
 
@@ -120,12 +120,12 @@ async def test_a_quiet_app_is_first_in_the_next_batch_of_a_storage_that_takes_on
     apps.ask(way, "quiet", 2)
     apps.storage.gates[0].set()
     await settle()
-    assert apps.storage.batches[1] == ["quiet", "quiet", *["flood"] * (SHARED_BATCH - 2)]
+    assert apps.storage.batches[1] == ["quiet", "quiet", *["flood"] * (SHORT_BATCH - 2)]
     await apps.end()
 
 
 @WAYS
-@pytest.mark.parametrize(("at_once", "most"), [(1, SHARED_BATCH), (2, SHARED_BATCH_OF_SEVERAL)])
+@pytest.mark.parametrize(("at_once", "most"), [(1, SHORT_BATCH), (2, SHORT_BATCH_OF_SEVERAL)])
 async def test_beside_another_app_the_batches_of_a_flood_are_small(way, at_once, most) -> None:
     apps = Apps(at_once)
     apps.ask(way, "quiet")
@@ -145,9 +145,9 @@ async def test_the_batches_of_an_app_that_is_alone_are_large() -> None:
 async def test_full_batches_run_beside_each_other_at_once() -> None:
     apps = Apps(flights=2)
     apps.ask("commit", "quiet")
-    apps.ask("commit", "flood", 2 * SHARED_BATCH_OF_SEVERAL + 5)
+    apps.ask("commit", "flood", 2 * SHORT_BATCH_OF_SEVERAL + 5)
     await settle()
-    assert [len(batch) for batch in apps.storage.batches] == [SHARED_BATCH_OF_SEVERAL] * 2
+    assert [len(batch) for batch in apps.storage.batches] == [SHORT_BATCH_OF_SEVERAL] * 2
     await apps.end()
 
 
@@ -155,7 +155,7 @@ async def test_full_batches_of_an_app_that_is_alone_wait_for_the_one_in_progress
     apps = Apps(flights=2)
     apps.ask("commit", "flood")
     await settle()
-    apps.ask("commit", "flood", 2 * SHARED_BATCH_OF_SEVERAL)
+    apps.ask("commit", "flood", 2 * SHORT_BATCH_OF_SEVERAL)
     await settle()
     assert [len(batch) for batch in apps.storage.batches] == [1]
     await apps.end()
@@ -195,13 +195,13 @@ async def test_the_metric_of_queued_requests_counts_those_of_an_app_that_goes_ah
     await apps.end()
 
 
-async def test_two_floods_wait_for_each_other() -> None:
+async def test_two_floods_share_large_batches() -> None:
     apps = Apps(flights=1)
     for _ in range(10):
         apps.ask("commit", "one")
         apps.ask("commit", "two")
     await apps.end()
-    assert apps.storage.batches[0] == ["one", "two"] * (SHARED_BATCH // 2)
+    assert apps.storage.batches[0] == ["one", "two"] * 10
 
 
 @pytest.mark.parametrize(("quiet", "goes_ahead"), [(1, True), (8, True), (10, True), (11, False), (30, False)])
