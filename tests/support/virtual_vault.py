@@ -40,8 +40,6 @@ class Costs(NamedTuple):
     client: float = 40e-6
 
 
-GET = Costs(40e-6, 40e-6, 150e-6, 12e-6, 200e-6, 40e-6, 700e-6)
-PUT = Costs(60e-6, 45e-6, 200e-6, 14e-6, 300e-6, 100e-6, 700e-6)
 GET_IN_PROCESS = Costs(40e-6, 40e-6, 120e-6, 8e-6, 80e-6, 28e-6, 250e-6)
 PUT_IN_PROCESS = Costs(60e-6, 45e-6, 120e-6, 10e-6, 80e-6, 50e-6, 250e-6)
 

@@ -248,10 +248,7 @@ class Storage(TreeStorage, PurgeStorage, WatchStorage, ArchiveStorage, Protocol)
     """
 
     flights: int
-    """The maximum number of concurrent batches of each kind: reads, commits, and commits without a read.
-
-    Above 1, as many again may run for apps that go ahead, so more batches than connections must be possible.
-    """
+    """The maximum number of concurrent batches of each kind: reads, commits, and commits without a read."""
 
     @property
     def incarnation(self) -> str:

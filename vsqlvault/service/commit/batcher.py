@@ -65,7 +65,7 @@ class Batcher(Generic[Item, Result]):
     A lone item is flushed at once. Items that arrive during a flush are queued for the next one, because a flush costs as
     much as several items. If the flush takes longer than ``SECOND_FLUSH_DELAY_SECONDS``, another one starts beside it.
 
-    While ``is_short()``, a batch has at most ``short_limit`` items, and another flush starts as soon as that number wait.
+    While ``is_short()``, a batch has at most ``short_limit`` items.
 
     By ``size_of``, a batch of several items has at most ``max_batch_size``, and several waiting items have at most
     ``max_waiting_size``. ``translate`` turns an error of the batch into that of one item. Log lines about failed batches
@@ -152,7 +152,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting_size += size
         if not self.running:
             self._start_flush()
-        elif len(self.running) < self._max_in_flight:
+        elif self._timer is None and len(self.running) < self._max_in_flight:
             self._flush_beside()
         return outcome
 
@@ -189,15 +189,10 @@ class Batcher(Generic[Item, Result]):
         """Start a flush of what waits: now, or once those that run are late."""
         if not self.running:
             self._start_flush()
-        elif len(self.running) < self._max_in_flight:
+        elif self._timer is None and len(self.running) < self._max_in_flight:
             self._flush_beside()
 
     def _flush_beside(self) -> None:
-        if len(self._waiting) >= self._short_limit and self._is_short():
-            self._start_flush()
-            return
-        if self._timer is not None:
-            return
         newest = max(flush.started_at for flush in self.running)
         left = newest + self._second_flush_delay_seconds - self._monotonic()
         if left <= 0:

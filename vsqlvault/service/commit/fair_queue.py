@@ -12,8 +12,8 @@ from vsqlvault.errors import Overloaded
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.steps import Outcome, continue_soon
 
-MAX_RUNNING = 48
-"""How many requests run at once while several apps have requests. Each of them takes processor time that others wait for."""
+MAX_RUNNING = 32
+"""How many requests run at once while several apps have requests. More of them make batches that others wait for."""
 
 AHEAD_SHARE = 2
 """An app goes ahead if it runs at most one in this many of its share of the requests that run."""
@@ -42,8 +42,8 @@ class FairQueue:
     which they came. A request that has waited for ``max_wait_seconds`` is not run: if the storage hangs, each request that
     runs takes as long as that.
 
-    An app goes ahead if it runs at most half of an equal share of the requests that run. The commit queue does not let
-    requests of such an app wait for those of others.
+    An app goes ahead if it runs at most half of an equal share of the requests that run. Its requests are first in the next
+    batch of a storage that takes one batch at a time.
     """
 
     def __init__(

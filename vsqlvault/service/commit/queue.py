@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -31,7 +31,7 @@ from vsqlvault.interfaces.writes import (
 )
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.entry import EntryKey
-from vsqlvault.service.commit.batcher import SECOND_FLUSH_DELAY_SECONDS, Batcher, Waiting
+from vsqlvault.service.commit.batcher import Batcher, Waiting
 from vsqlvault.service.commit.fair_queue import FairQueue
 from vsqlvault.service.commit.storage_clock import StorageClock
 from vsqlvault.steps import Outcome
@@ -42,9 +42,6 @@ BATCH_BYTES = 8 * 1024 * 1024
 WAITING_BYTES = 64 * 1024 * 1024
 SHORT_BATCH = 14
 """The maximum number of requests in a batch while an app goes ahead of others, if the storage takes one batch at a time."""
-
-SHORT_BATCH_OF_SEVERAL = 10
-"""The maximum number of requests in a batch while an app goes ahead of others, if the storage takes several batches at once."""
 
 BATCH_VALUES = 64
 """The maximum number of values in one batch of reads, because their sizes are unknown until they are in memory."""
@@ -82,69 +79,53 @@ class CommitQueue:
         """Returns the storage's time without reading it, or None if the last reading is older than the given seconds."""
         self.fair_queue = fair_queue or FairQueue(max_waiting=max_waiting)
         """Decides which apps go ahead."""
-        self._max_batch = max_batch
-        self._batch_seconds = batch_seconds
-        self._short_batch = SHORT_BATCH if storage.flights == 1 else SHORT_BATCH_OF_SEVERAL
-        self.reads, self.writes, self._seen = self._reading(), self._committing(), self._committing_seen()
-        self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
-        self._reads_ahead, self._writes_ahead, self._seen_ahead = self.reads, self.writes, self._seen
-        if storage.flights > 1:  # batches of apps that go ahead run beside the others; each waits only for a connection
-            self._reads_ahead, self._writes_ahead = self._reading(0.0), self._committing(0.0)
-            self._seen_ahead = self._committing_seen(0.0)
-            self._reads_ahead.counts = self.reads.counts
-            self._writes_ahead.counts = self._seen_ahead.counts = self.writes.counts
-
-    def _reading(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[Read, Snapshot]:
-        return Batcher(
+        self._takes_one = storage.flights == 1
+        """Whether requests of an app that goes ahead are first in the next batch, which is short."""
+        short = SHORT_BATCH if self._takes_one else None
+        self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
-            max_in_flight=self._storage.flights,
-            limit=self._max_batch,
-            max_waiting=self._max_waiting,
-            short_limit=self._short_batch,
+            max_in_flight=storage.flights,
+            limit=max_batch,
+            max_waiting=max_waiting,
+            short_limit=short,
             is_short=self.fair_queue.has_quiet_app,
             size_of=_values_of,
             max_batch_size=BATCH_VALUES,
             translate=_unread,
-            flush_seconds=self._batch_seconds,
+            flush_seconds=batch_seconds,
             unknown=StorageUnavailable,
-            second_flush_delay_seconds=second_delay,
             name="reads",
         )
-
-    def _committing(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[Write, WriteOutcome]:
-        return Batcher(
+        self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch,
-            max_in_flight=self._storage.flights,
-            limit=self._max_batch,
-            max_waiting=self._max_waiting,
-            short_limit=self._short_batch,
+            max_in_flight=storage.flights,
+            limit=max_batch,
+            max_waiting=max_waiting,
+            short_limit=short,
             is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             size_of=_bytes_of,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted,
-            flush_seconds=self._batch_seconds,
-            second_flush_delay_seconds=second_delay,
+            flush_seconds=batch_seconds,
             name="commits",
         )
-
-    def _committing_seen(self, second_delay: float = SECOND_FLUSH_DELAY_SECONDS) -> Batcher[SeenWrite, Snapshot | None]:
-        return Batcher(
+        self._seen: Batcher[SeenWrite, Snapshot | None] = Batcher(
             self._commit_seen_batch,
-            max_in_flight=self._storage.flights,
-            limit=min(self._max_batch, BATCH_VALUES),
-            max_waiting=self._max_waiting,
-            short_limit=self._short_batch,
+            max_in_flight=storage.flights,
+            limit=min(max_batch, BATCH_VALUES),
+            max_waiting=max_waiting,
+            short_limit=short,
             is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted_seen,
-            flush_seconds=self._batch_seconds,
-            second_flush_delay_seconds=second_delay,
+            flush_seconds=batch_seconds,
             name="commits without a read",
         )
+        self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
 
     @property
     def slice(self) -> int:
@@ -152,10 +133,11 @@ class CommitQueue:
         return max(1, self._max_waiting // 2)
 
     def count_waiting(self) -> dict[str, int]:
-        """Return the numbers of queued reads and commits, including those of apps that go ahead."""
-        reads = {self.reads, self._reads_ahead}
-        commits: set[Batcher[Any, Any]] = {self.writes, self._writes_ahead, self._seen, self._seen_ahead}
-        return {"read": sum(each.waiting for each in reads), "commit": sum(each.waiting for each in commits)}
+        """Return the numbers of queued reads and commits."""
+        return {"read": self.reads.waiting, "commit": self.writes.waiting + self._seen.waiting}
+
+    def _goes_first(self, write: Write) -> bool:
+        return self._takes_one and bool(write.access) and self.fair_queue.goes_ahead(write.access[0].app)
 
     def commit_seen(self, seen: SeenWrite) -> Outcome[Snapshot | None]:
         """Commit a write about an entry that was read before. None: nothing was committed, so read first.
@@ -164,9 +146,7 @@ class CommitQueue:
         """
         write = seen.write
         size = _bytes_of(write) if write.changes else 0
-        if write.access and self.fair_queue.goes_ahead(write.access[0].app):
-            return self._seen_ahead.enqueue(seen, size, goes_first=True)
-        return self._seen.enqueue(seen, size)
+        return self._seen.enqueue(seen, size, goes_first=self._goes_first(write))
 
     def read(
         self, key: EntryKey | None = None, *, with_value: bool = False, app: str | None = None
@@ -179,9 +159,8 @@ class CommitQueue:
             Unavailable: the storage cannot answer.
         """
         size = 1 if with_value else 0
-        if app is not None and self.fair_queue.goes_ahead(app):
-            return self._reads_ahead.enqueue(Read(key, with_value), size, goes_first=True)
-        return self.reads.enqueue(Read(key, with_value), size)
+        goes_first = self._takes_one and self.fair_queue.goes_ahead(app)
+        return self.reads.enqueue(Read(key, with_value), size, goes_first=goes_first)
 
     def commit(self, write: Write) -> Outcome[WriteOutcome]:
         """Return once the write is durable, or once it is known that it was left out.
@@ -192,9 +171,7 @@ class CommitQueue:
             StorageFull: there is no room for the entry that it stores, and nothing of it was committed.
         """
         size = _bytes_of(write) if write.changes else 0
-        if write.access and self.fair_queue.goes_ahead(write.access[0].app):
-            return self._writes_ahead.enqueue(write, size, goes_first=True)
-        return self.writes.enqueue(write, size)
+        return self.writes.enqueue(write, size, goes_first=self._goes_first(write))
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
         """Return the result of ``commit`` for each write, in order. An error is returned, not raised."""
@@ -206,8 +183,7 @@ class CommitQueue:
 
     async def drain(self) -> None:
         """Return when all batches in progress have ended."""
-        ahead = self._reads_ahead.drain(), self._writes_ahead.drain(), self._seen_ahead.drain()
-        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._seen.drain(), *ahead)
+        await asyncio.gather(self.reads.drain(), self.writes.drain(), self._seen.drain())
 
     async def _read_batch(self, reads: Sequence[Read]) -> Sequence[Snapshot]:
         asked_at = self._clock.asked()
