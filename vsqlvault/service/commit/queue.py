@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vsqlvault.errors import (
     AuditUnavailable,
@@ -81,49 +81,43 @@ class CommitQueue:
         """Decides which apps go ahead."""
         self._takes_one = storage.flights == 1
         """Whether requests of an app that goes ahead are first in the next batch, which is short."""
-        short = SHORT_BATCH if self._takes_one else None
+        limits: dict[str, Any] = {
+            "max_in_flight": storage.flights,
+            "max_waiting": max_waiting,
+            "short_limit": SHORT_BATCH if self._takes_one else None,
+            "is_short": self.fair_queue.has_quiet_app,
+            "flush_seconds": batch_seconds,
+        }
         self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
-            max_in_flight=storage.flights,
             limit=max_batch,
-            max_waiting=max_waiting,
-            short_limit=short,
-            is_short=self.fair_queue.has_quiet_app,
             size_of=_values_of,
             max_batch_size=BATCH_VALUES,
             translate=_unread,
-            flush_seconds=batch_seconds,
             unknown=StorageUnavailable,
             name="reads",
+            **limits,
         )
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch,
-            max_in_flight=storage.flights,
             limit=max_batch,
-            max_waiting=max_waiting,
-            short_limit=short,
-            is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             size_of=_bytes_of,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted,
-            flush_seconds=batch_seconds,
             name="commits",
+            **limits,
         )
         self._seen: Batcher[SeenWrite, Snapshot | None] = Batcher(
             self._commit_seen_batch,
-            max_in_flight=storage.flights,
             limit=min(max_batch, BATCH_VALUES),
-            max_waiting=max_waiting,
-            short_limit=short,
-            is_short=self.fair_queue.has_quiet_app,
             choose=take_non_conflicting,
             max_batch_size=BATCH_BYTES,
             max_waiting_size=WAITING_BYTES,
             translate=_uncommitted_seen,
-            flush_seconds=batch_seconds,
             name="commits without a read",
+            **limits,
         )
         self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
 
