@@ -88,6 +88,12 @@ class CommitQueue:
             "is_short": self.fair_queue.has_quiet_app,
             "flush_seconds": batch_seconds,
         }
+        commits = {
+            **limits,
+            "choose": take_non_conflicting,
+            "max_batch_size": BATCH_BYTES,
+            "max_waiting_size": WAITING_BYTES,
+        }
         self.reads: Batcher[Read, Snapshot] = Batcher(
             self._read_batch,
             limit=max_batch,
@@ -101,23 +107,17 @@ class CommitQueue:
         self.writes: Batcher[Write, WriteOutcome] = Batcher(
             self._commit_batch,
             limit=max_batch,
-            choose=take_non_conflicting,
             size_of=_bytes_of,
-            max_batch_size=BATCH_BYTES,
-            max_waiting_size=WAITING_BYTES,
             translate=_uncommitted,
             name="commits",
-            **limits,
+            **commits,
         )
         self._seen: Batcher[SeenWrite, Snapshot | None] = Batcher(
             self._commit_seen_batch,
             limit=min(max_batch, BATCH_VALUES),
-            choose=take_non_conflicting,
-            max_batch_size=BATCH_BYTES,
-            max_waiting_size=WAITING_BYTES,
             translate=_uncommitted_seen,
             name="commits without a read",
-            **limits,
+            **commits,
         )
         self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
 
