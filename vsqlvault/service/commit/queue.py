@@ -81,15 +81,8 @@ class CommitQueue:
         """Decides which apps go ahead."""
         self._takes_one = storage.flights == 1
         """Whether requests of an app that goes ahead are first in the next batch, which is short."""
-        limits: dict[str, Any] = {
-            "max_in_flight": storage.flights,
-            "max_waiting": max_waiting,
-            "short_limit": SHORT_BATCH if self._takes_one else None,
-            "is_short": self.fair_queue.has_quiet_app,
-            "flush_seconds": batch_seconds,
-        }
-        commits = {
-            **limits,
+        limits = self._limits(batch_seconds)
+        commits = limits | {
             "choose": take_non_conflicting,
             "max_batch_size": BATCH_BYTES,
             "max_waiting_size": WAITING_BYTES,
@@ -120,6 +113,15 @@ class CommitQueue:
             **commits,
         )
         self._seen.counts = self.writes.counts  # they are commits too: background work gives way to them
+
+    def _limits(self, batch_seconds: float) -> dict[str, Any]:
+        return {
+            "max_in_flight": self._storage.flights,
+            "max_waiting": self._max_waiting,
+            "short_limit": SHORT_BATCH if self._takes_one else None,
+            "is_short": self.fair_queue.has_quiet_app,
+            "flush_seconds": batch_seconds,
+        }
 
     @property
     def slice(self) -> int:
