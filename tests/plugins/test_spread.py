@@ -14,9 +14,11 @@ import pytest
 
 from tests.support.postgres import Databases
 from vsqlvault.errors import SettingsInvalid, StorageUnavailable
-from vsqlvault.interfaces.storage import LogQuery
+from vsqlvault.interfaces.storage import LogQuery, Read
+from vsqlvault.interfaces.writes import StoreEntry
+from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.transparency import LogName
-from vsqlvault.testing import a_purge_record, a_write
+from vsqlvault.testing import a_purge_record, a_write, an_entry
 from vsqlvault_plugins.storage.postgres.failures import is_worth_repeating
 from vsqlvault_plugins.storage.postgres.schema import SCHEMA, SPREAD_SCHEMA, guard_shards, statements_of
 from vsqlvault_plugins.storage.postgres.spread import SpreadStorage
@@ -250,3 +252,19 @@ class TestGuardsOfShards:
 def test_a_second_creator_is_known_by_the_message_of_a_worker(key: str, is_repeated: bool) -> None:
     error = asyncpg.UniqueViolationError(f'duplicate key value violates unique constraint "{key}"')
     assert is_worth_repeating(error) is is_repeated
+
+
+def test_a_batch_of_reads_may_contain_a_key_several_times(url: str) -> None:
+    async def work(storage: SpreadStorage, beside: asyncpg.Connection[Any]) -> None:
+        del beside
+        for name in ("several-a", "several-b"):
+            value = name.encode()
+            await storage.commit([a_write(StoreEntry(an_entry(name, value), value))])
+        asked = [("several-a", True), ("several-b", True), ("none", True), ("several-a", False), ("several-b", True)]
+        found = await storage.read([Read(EntryKey("card", name), with_value=wanted) for name, wanted in asked])
+        assert [each.value for each in found] == [b"several-a", b"several-b", None, None, b"several-b"]
+        assert [each.entry and each.entry.external_id for each in found] == [
+            "several-a", "several-b", None, "several-a", "several-b"
+        ]  # fmt: skip
+
+    driven(url, work)

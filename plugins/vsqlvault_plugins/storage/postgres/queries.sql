@@ -423,6 +423,7 @@ SELECT success, result FROM run_command_on_placements(
 
 -- name: spread_read
 -- As read. A join with the keys is done on each shard, and only what it finds is sent. An outer join would send all entries.
+-- What is found is joined by the ordinal of its key: a batch may contain a key several times.
 SELECT e.purpose, e.external_id, e.entry_id, e.version, e.encoding, e.value_sha256, e.value_size, e.algorithm_hint,
        e.key_ref, e.metadata, e.owner_app, e.owner_identity, e.access_policy, e.created_at, e.updated_at, e.expires_at,
        e.retrievals, e.purged_at, e.purge_method, e.encrypted_value, greatest(now(), c.mark) AS now, r.revision, c.mark
@@ -430,15 +431,16 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (purpose, external_id, 
 CROSS JOIN vault.clock AS c
 CROSS JOIN vault.rulebook AS r
 LEFT JOIN (
-    SELECT f.purpose, f.external_id, f.entry_id, f.version, f.encoding, f.value_sha256, f.value_size, f.algorithm_hint,
-           f.key_ref, f.metadata, f.owner_app, f.owner_identity, f.access_policy, f.created_at, f.updated_at, f.expires_at,
-           f.retrievals, f.purged_at, f.purge_method,
+    SELECT w.ordinal, f.purpose, f.external_id, f.entry_id, f.version, f.encoding, f.value_sha256, f.value_size,
+           f.algorithm_hint, f.key_ref, f.metadata, f.owner_app, f.owner_identity, f.access_policy, f.created_at, f.updated_at,
+           f.expires_at, f.retrievals, f.purged_at, f.purge_method,
            CASE WHEN w.with_value AND f.purged_at IS NULL THEN f.encrypted_value END AS encrypted_value
-    FROM unnest($1::text[], $2::text[], $3::boolean[], $4::int[]) AS w (purpose, external_id, with_value, shard)
+    FROM unnest($1::text[], $2::text[], $3::boolean[], $4::int[]) WITH ORDINALITY
+        AS w (purpose, external_id, with_value, shard, ordinal)
     JOIN vault.entries AS f ON f.purpose = w.purpose AND f.external_id = w.external_id AND f.shard = w.shard
     WHERE f.shard = ANY ($4::int[])
     OFFSET 0
-) AS e ON e.purpose = k.purpose AND e.external_id = k.external_id
+) AS e ON e.ordinal = k.ordinal
 ORDER BY k.ordinal
 
 -- name: unresolved
