@@ -26,6 +26,7 @@ from vsqlvault.errors import SettingsInvalid
 from vsqlvault.interfaces.storage import Read, Storage
 from vsqlvault.interfaces.writes import (
     Committed,
+    Conflict,
     CountRetrieval,
     EntryAbsent,
     EntryIs,
@@ -84,10 +85,7 @@ class Cluster:
         """Run commands on every server."""
 
         async def run(server: int) -> None:
-            connection = await asyncpg.connect(self.url(database, server))
-            for command in commands:
-                await connection.execute(command)
-            await connection.close()
+            await fetched(self.url(database, server), *commands, "SELECT 1")
 
         await asyncio.gather(*(run(server) for server in range(len(self._servers))))
 
@@ -115,13 +113,23 @@ class Cluster:
     async def has(self, name: str) -> bool:
         return bool(await fetched(self.url("postgres"), f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
 
+    def kit_of(self, directory: Path) -> str:
+        """Return the name of a test's database. Another process of the suite, with another template, has others."""
+        return f"{self.template}_kit_{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
+
     async def drop_kits(self) -> None:
-        for row in await fetched(self.url("postgres"), "SELECT datname FROM pg_database WHERE datname ~ '^kit_'"):
+        kits = f"SELECT datname FROM pg_database WHERE datname ~ '^{self.template}_kit_'"
+        for row in await fetched(self.url("postgres"), kits):
             await self.drop(row[0])
 
     async def drop(self, name: str) -> None:
-        with suppress(asyncpg.PostgresError):
-            await self.each("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        """Drop a database on every server. It stays on a server where a process of the extension is connected for too long."""
+
+        async def drop(server: int) -> None:
+            with suppress(asyncpg.PostgresError):
+                await fetched(self.url("postgres", server), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", "SELECT 1")
+
+        await asyncio.gather(*(drop(server) for server in range(len(self._servers))))
 
     async def opened(self, database: str, roles: Roles | None = None) -> PostgresStorage:
         storage = await PostgresStorage.open(self.url(database), pool_size=3, shards=SHARDS, roles=roles)
@@ -151,7 +159,7 @@ class TestCitusConforms(StorageConformance):
     async def open_storage(self, directory: Path) -> Storage:
         cluster = await Cluster.known()
         cluster.template = os.environ[TEMPLATE_VARIABLE]
-        name = f"kit_{hashlib.sha256(str(directory).encode()).hexdigest()[:12]}"
+        name = cluster.kit_of(directory)
         if not await cluster.has(name):
             await cluster.create(name)
         return await cluster.opened(name)
@@ -301,6 +309,38 @@ class TestSpread:
         assert any("COMMIT PREPARED" in each.message for each in issued)
         assert len({each.detail.partition("connectionId")[0] for each in issued}) == 1
         assert len(re.findall(r"vault\.(?:check|write)_part", "".join(each.message for each in issued))) == 2
+        assert [each.message for each in issued if b"cipher".hex() in each.message] == []
+
+    def test_a_second_creator_has_no_position_before_the_first_has_committed(
+        self, cluster: Cluster, filled: str
+    ) -> None:
+        entry = an_entry(f"raced-{secrets.token_hex(4)}", b"cipher")
+        row = an_access_record(external_id=entry.external_id)
+        write = Write((row,), (EntryAbsent(entry.key), RevisionIs(1)), (StoreEntry(entry, b"cipher"),))
+        newest = "SELECT last_value FROM vault.access_log_position_seq"
+
+        async def race() -> None:
+            first, second, beside = [await asyncpg.connect(cluster.url(filled)) for _ in range(3)]
+            for connection in (first, second):
+                await connection.execute("SET plan_cache_mode = force_custom_plan")
+            transaction = first.transaction()
+            await transaction.start()
+            assert list(await commit_batch(first, [write], Shards(SHARDS))) == [Committed()]
+            before = await beside.fetchval(newest)
+            waits = f"SELECT 1 FROM pg_locks WHERE NOT granted AND pid = {second.get_server_pid()}"
+            later = asyncio.create_task(commit_batch(second, [write], Shards(SHARDS)))
+            for _ in range(100):
+                if later.done() or await beside.fetchval(waits):
+                    break
+                await asyncio.sleep(0.05)
+            assert await beside.fetchval(newest) == before
+            assert not later.done()
+            await transaction.commit()
+            assert list(await later) == [Conflict(EntryAbsent(entry.key))]
+            for connection in (first, second, beside):
+                await connection.close()
+
+        asyncio.run(race())
 
     def test_entries_of_all_shards_are_read_at_once(self, cluster: Cluster, filled: str) -> None:
         async def read() -> list[Any]:
@@ -435,11 +475,10 @@ FUNCTIONS = files("vsqlvault_plugins.storage.postgres").joinpath("citus.sql").re
 KEY = "purpose = 'card' AND external_id = 'e1' AND shard = 2"
 CALLS = {
     "check_part": """2, true, '{"(1,1,entry-is,card,e1,entry-1,1,2)"}', '{1}'""",
-    "write_part": "2, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'",
+    "write_part": "2, '{}', '{}', '{}', '{}', '{}', '{}', '{}'",
 }
 ARGUMENTS = {
     "expectations, ordinals": """'{"(1,1,entry-is,card,e1,entry-1,1,2)"}'::vault.expectation[], '{1}'::bigint[]""",
-    "puts": "'{}'::vault.entry_put[]",
     "removals": """'{"(1,card,e1,2)"}'::vault.entry_key[]""",
     "overwrites": """'{"(1,card,e1,,,,2)"}'::vault.entry_overwrite[]""",
     "counts": """'{"(1,card,e1,2)"}'::vault.entry_key[]""",
@@ -466,6 +505,11 @@ def inner_statements() -> Iterator[tuple[str, str]]:
 
 
 INNER = dict(inner_statements())
+COPIED = [
+    found.replace("unnest(puts)", "unnest('{}'::vault.entry_put[])").replace("broken[p.write] = 0", "true")
+    for found in re.findall(r"INSERT INTO vault\.entries .*?;", FUNCTIONS, re.DOTALL)
+]
+"""The statements of a commit that store entries."""
 
 
 class TestPlans:
@@ -510,7 +554,14 @@ class TestPlans:
 
     def test_these_are_all_statements_of_a_commit(self) -> None:
         verbs = [each.split()[0] for each in INNER.values()]
-        assert Counter(verbs) == {"SELECT": 3, "DELETE": 1, "UPDATE": 2, "INSERT": 4}
+        assert Counter(verbs) == {"SELECT": 3, "DELETE": 1, "UPDATE": 2, "INSERT": 2}
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_entries_are_copied_to_their_shards(self, cluster: Cluster, filled: str, number: int) -> None:
+        assert len(COPIED) == 2
+        plan = self.plan(cluster.url(filled), COPIED[number])
+        assert "Citus INSERT ... SELECT" in plan
+        assert "Task Count" not in plan
 
     @staticmethod
     def port_of_shard(cluster: Cluster, database: str) -> int:

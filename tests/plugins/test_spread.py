@@ -73,10 +73,24 @@ _LOCAL = re.compile(
 
 class TestScripts:
     def test_both_commits_change_the_same_rows(self) -> None:
-        plain, spread = changes_of(PLAIN, "commit_batch"), changes_of(SPREAD, "write_part")
+        plain, of_parts = changes_of(PLAIN, "commit_batch"), changes_of(SPREAD, "write_part")
+        *of_all, last = changes_of(SPREAD, "commit_batch")
         assert len(plain) == 7
-        assert spread == plain
-        assert changes_of(SPREAD, "commit_batch") == ["DELETE FROM vault.two_phase WHERE only_row = 0"]
+        assert [*of_parts[:3], *of_all, *of_parts[3:]] == plain
+        assert last == "DELETE FROM vault.two_phase WHERE only_row = 0"
+
+    def test_no_call_of_a_part_has_a_value_of_an_entry(self) -> None:
+        """Such a call is a text with literals, which a server logs after an error."""
+        for function in ("check_part", "write_part"):
+            declared = re.search(rf"FUNCTION vault\.{function}\((.*?)\n\)", SPREAD, re.DOTALL)
+            assert declared
+            assert "entry_put" not in declared[1]
+        assert [each for each in re.findall(r"EXECUTE format\(.*?\);", SPREAD, re.DOTALL) if "puts" in each] == []
+
+    def test_a_new_entry_is_locked_before_it_is_looked_up_and_has_a_position(self) -> None:
+        body = body_of(SPREAD, "commit_batch")
+        order = ["pg_advisory_xact_lock(k.number)", "vault.check_part(", "nextval('vault.access_log_position_seq')"]
+        assert sorted(order, key=body.index) == order
 
     @pytest.mark.parametrize("row", ["access_row", "purge_row"])
     def test_the_columns_of_a_row_are_those_of_its_type(self, row: str) -> None:
@@ -249,8 +263,11 @@ class TestGuardsOfShards:
 
 
 @pytest.mark.parametrize(("key", "is_repeated"), [("entries_04_pkey_102047", True), ("purge_log_pkey_102016", False)])
-def test_a_second_creator_is_known_by_the_message_of_a_worker(key: str, is_repeated: bool) -> None:
-    error = asyncpg.UniqueViolationError(f'duplicate key value violates unique constraint "{key}"')
+@pytest.mark.parametrize("kind", [asyncpg.UniqueViolationError, asyncpg.InternalServerError])
+def test_a_second_creator_is_known_by_the_message_of_a_worker(
+    kind: type[asyncpg.PostgresError], key: str, is_repeated: bool
+) -> None:
+    error = kind(f'duplicate key value violates unique constraint "{key}"')
     assert is_worth_repeating(error) is is_repeated
 
 

@@ -87,8 +87,16 @@ CREATE OR REPLACE TRIGGER entries_counted AFTER INSERT OR UPDATE OR DELETE ON va
 
 -- A commit on the coordinator, as in functions.sql, by two calls for each shard that it concerns: one locks and checks entries, and
 -- after all of them one writes. Each call runs on the worker of its shard (force_delegation), in the transaction of the commit. The
--- coordinator takes the positions between them: an entry is locked before its row has a position, and the advisory lock is held
--- from before that until the commit.
+-- coordinator takes the positions between them, and holds the advisory lock from before that until the commit. An entry is locked
+-- before its row has a position: an expected one by its row, and a new one by an advisory lock of its id. A commit that creates more
+-- than 256 entries excludes all others that create some, because the table of locks is small.
+--
+-- The arguments of the calls are literals of their statements, which a server logs after an error. So no call has a value or metadata
+-- of an entry. The coordinator copies new entries to their shards.
+
+-- Other arguments and results than they once had.
+DROP FUNCTION IF EXISTS vault.check_part;
+DROP FUNCTION IF EXISTS vault.write_part;
 
 -- Locks the expected entries of one shard. Returns the ordinals of the expectations that are met, and of those of no row that are
 -- not.
@@ -97,14 +105,14 @@ CREATE OR REPLACE FUNCTION vault.check_part(
     is_changing  boolean,
     expectations vault.expectation[],
     ordinals     bigint[],
-    OUT held     bigint[],
-    OUT present  bigint[]
+    OUT met      bigint[],
+    OUT unmet    bigint[]
 ) LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     found bigint;
 BEGIN
-    held := '{}';
-    present := '{}';
+    met := '{}';
+    unmet := '{}';
     IF EXISTS (SELECT 1 FROM unnest(expectations) AS x WHERE x.kind <> 'entry-absent') THEN
         IF is_changing THEN
             FOR found IN
@@ -119,7 +127,7 @@ BEGIN
                 ORDER BY e.purpose, e.external_id
                 FOR UPDATE OF e
             LOOP
-                held := held || found;
+                met := met || found;
             END LOOP;
         ELSE
             FOR found IN
@@ -134,7 +142,7 @@ BEGIN
                 ORDER BY e.purpose, e.external_id
                 FOR KEY SHARE OF e
             LOOP
-                held := held || found;
+                met := met || found;
             END LOOP;
         END IF;
     END IF;
@@ -146,16 +154,15 @@ BEGIN
             JOIN vault.entries AS e ON e.purpose = x.purpose AND e.external_id = x.external_id AND e.shard = x.shard
             WHERE e.shard = part AND x.kind = 'entry-absent'
         LOOP
-            present := present || found;
+            unmet := unmet || found;
         END LOOP;
     END IF;
 END
 $$;
 
--- Writes what a commit changes in one shard. Each row of a log has its position.
+-- Writes what a commit changes in one shard, without the entries that it stores. Each row of a log has its position.
 CREATE OR REPLACE FUNCTION vault.write_part(
     part             int,
-    puts             vault.entry_put[],
     removals         vault.entry_key[],
     overwrites       vault.entry_overwrite[],
     counts           vault.entry_key[],
@@ -180,46 +187,6 @@ BEGIN
         FROM unnest(counts) AS c
         WHERE e.purpose = c.purpose AND e.external_id = c.external_id AND e.shard = c.shard AND e.shard = part;
     END IF;
-    IF cardinality(puts) > 0 THEN
-        INSERT INTO vault.entries (
-            purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
-            metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
-            purged_at, purge_method, encrypted_value, shard
-        )
-        SELECT
-            p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
-            p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
-            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
-        FROM unnest(puts) AS p
-        WHERE p.fresh
-        ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
-
-        IF EXISTS (SELECT 1 FROM unnest(puts) AS p WHERE NOT p.fresh) THEN
-            INSERT INTO vault.entries AS e (
-                purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
-                metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
-                purged_at, purge_method, encrypted_value, shard
-            )
-            SELECT
-                p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
-                p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
-                p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
-            FROM unnest(puts) AS p
-            WHERE NOT p.fresh
-            ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
-            ON CONFLICT (purpose, external_id, shard) DO UPDATE SET
-                entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
-                value_sha256 = excluded.value_sha256, value_size = excluded.value_size,
-                algorithm_hint = excluded.algorithm_hint, key_ref = excluded.key_ref, metadata = excluded.metadata,
-                owner_app = excluded.owner_app, owner_identity = excluded.owner_identity,
-                access_policy = excluded.access_policy, created_at = excluded.created_at, updated_at = excluded.updated_at,
-                expires_at = excluded.expires_at, purged_at = excluded.purged_at, purge_method = excluded.purge_method,
-                encrypted_value = excluded.encrypted_value,
-                retrievals = CASE WHEN e.entry_id = excluded.entry_id
-                    THEN greatest(e.retrievals, excluded.retrievals) ELSE excluded.retrievals END;
-        END IF;
-    END IF;
-
     INSERT INTO vault.access_log (
         position, at, request_id, operation, outcome, status, purpose, external_id, entry_id, entry_version, app, identity,
         method, credential_id, client_address, untrusted_forwarding, reason, policy, policy_version, count, detail, old_value,
@@ -273,8 +240,8 @@ CREATE OR REPLACE FUNCTION vault.commit_batch(
 ) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
     broken      int[] := array_fill(0, ARRAY[writes]);
-    held        bigint[] := '{}';
-    present     bigint[] := '{}';
+    met         bigint[] := '{}';
+    unmet       bigint[] := '{}';
     current     bigint;
     is_changing boolean := cardinality(puts) + cardinality(removals) + cardinality(overwrites) + cardinality(counts) > 0;
     positions   bigint[];
@@ -284,8 +251,19 @@ DECLARE
     of_part     record;
     wanted      record;
     failed      record;
+    created     bigint := (SELECT count(*) FROM unnest(puts) AS p WHERE p.fresh);
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(1987277164, 1);
+    IF created > 256 THEN
+        PERFORM pg_advisory_xact_lock(1987277164, 6);
+    ELSIF created > 0 THEN
+        PERFORM pg_advisory_xact_lock_shared(1987277164, 6);
+        PERFORM pg_advisory_xact_lock(k.number)
+        FROM (
+            SELECT DISTINCT hashtextextended(p.purpose || ' ' || p.external_id, 1987277164) AS number
+            FROM unnest(puts) AS p WHERE p.fresh ORDER BY number
+        ) AS k;
+    END IF;
     current := (SELECT revision FROM vault.rulebook);
     FOR wanted IN
         SELECT x.shard AS part, array_agg(expectations[x.ordinal] ORDER BY x.ordinal) AS expectations,
@@ -296,11 +274,11 @@ BEGIN
         GROUP BY x.shard ORDER BY x.shard
     LOOP
         EXECUTE format(
-            'SELECT p.held, p.present FROM vault.check_part(%L, %L, %L, %L) AS p', wanted.part, is_changing, wanted.expectations,
+            'SELECT p.met, p.unmet FROM vault.check_part(%L, %L, %L, %L) AS p', wanted.part, is_changing, wanted.expectations,
             wanted.ordinals
         ) INTO of_part;
-        held := held || of_part.held;
-        present := present || of_part.present;
+        met := met || of_part.met;
+        unmet := unmet || of_part.unmet;
     END LOOP;
     IF EXISTS (SELECT 1 FROM unnest(expectations) AS x WHERE x.kind = 'policy-unused') THEN
         FOR found IN
@@ -310,7 +288,7 @@ BEGIN
             JOIN vault.entries AS e ON e.access_policy = x.subject AND e.purged_at IS NULL
             WHERE x.kind = 'policy-unused'
         LOOP
-            present := present || found;
+            unmet := unmet || found;
         END LOOP;
     END IF;
     FOR failed IN
@@ -319,8 +297,8 @@ BEGIN
             AS x (write, place, kind, purpose, external_id, subject, number, shard, ordinal)
         WHERE NOT CASE
             WHEN x.kind = 'revision-is' THEN x.number = current
-            WHEN x.kind IN ('entry-absent', 'policy-unused') THEN x.ordinal <> ALL (present)
-            ELSE x.ordinal = ANY (held)
+            WHEN x.kind IN ('entry-absent', 'policy-unused') THEN x.ordinal <> ALL (unmet)
+            ELSE x.ordinal = ANY (met)
         END
         GROUP BY x.write
     LOOP
@@ -344,7 +322,6 @@ BEGIN
         WHERE broken[w.write] = 0 ORDER BY 1
     LOOP
         SELECT
-            ARRAY(SELECT p FROM unnest(puts) AS p WHERE p.shard = part AND broken[p.write] = 0) AS puts,
             ARRAY(SELECT r FROM unnest(removals) AS r WHERE r.shard = part AND broken[r.write] = 0) AS removals,
             ARRAY(SELECT o FROM unnest(overwrites) AS o WHERE o.shard = part AND broken[o.write] = 0) AS overwrites,
             ARRAY(SELECT c FROM unnest(counts) AS c WHERE c.shard = part AND broken[c.write] = 0) AS counts,
@@ -364,11 +341,48 @@ BEGIN
             ARRAY(SELECT destroyed[n] FROM unnest(wanted.purged) AS n) AS purge_positions
         INTO of_part;
         EXECUTE format(
-            'SELECT FROM vault.write_part(%L, %L, %L, %L, %L, %L, %L, %L, %L)', part, wanted.puts, wanted.removals,
-            wanted.overwrites, wanted.counts, of_part.access_rows, of_part.access_positions, of_part.purge_rows,
-            of_part.purge_positions
+            'SELECT FROM vault.write_part(%L, %L, %L, %L, %L, %L, %L, %L)', part, wanted.removals, wanted.overwrites,
+            wanted.counts, of_part.access_rows, of_part.access_positions, of_part.purge_rows, of_part.purge_positions
         );
     END LOOP;
+    IF created > 0 THEN
+        INSERT INTO vault.entries (
+            purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+            metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+            purged_at, purge_method, encrypted_value, shard
+        )
+        SELECT
+            p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+            p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
+        FROM unnest(puts) AS p
+        WHERE p.fresh AND broken[p.write] = 0
+        ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C";
+    END IF;
+    IF cardinality(puts) > created THEN
+        INSERT INTO vault.entries AS e (
+            purpose, external_id, entry_id, version, encoding, value_sha256, value_size, algorithm_hint, key_ref,
+            metadata, owner_app, owner_identity, access_policy, created_at, updated_at, expires_at, retrievals,
+            purged_at, purge_method, encrypted_value, shard
+        )
+        SELECT
+            p.purpose, p.external_id, p.entry_id, p.version, p.encoding, p.value_sha256, p.value_size, p.algorithm_hint,
+            p.key_ref, p.metadata, p.owner_app, p.owner_identity, p.access_policy, p.created_at, p.updated_at,
+            p.expires_at, p.retrievals, p.purged_at, p.purge_method, p.encrypted_value, p.shard
+        FROM unnest(puts) AS p
+        WHERE NOT p.fresh AND broken[p.write] = 0
+        ORDER BY p.purpose COLLATE "C", p.external_id COLLATE "C"
+        ON CONFLICT (purpose, external_id, shard) DO UPDATE SET
+            entry_id = excluded.entry_id, version = excluded.version, encoding = excluded.encoding,
+            value_sha256 = excluded.value_sha256, value_size = excluded.value_size,
+            algorithm_hint = excluded.algorithm_hint, key_ref = excluded.key_ref, metadata = excluded.metadata,
+            owner_app = excluded.owner_app, owner_identity = excluded.owner_identity,
+            access_policy = excluded.access_policy, created_at = excluded.created_at, updated_at = excluded.updated_at,
+            expires_at = excluded.expires_at, purged_at = excluded.purged_at, purge_method = excluded.purge_method,
+            encrypted_value = excluded.encrypted_value,
+            retrievals = CASE WHEN e.entry_id = excluded.entry_id
+                THEN greatest(e.retrievals, excluded.retrievals) ELSE excluded.retrievals END;
+    END IF;
     DELETE FROM vault.two_phase WHERE only_row = 0;
     RETURN broken;
 END

@@ -5,6 +5,8 @@ The originals stay in ``__cause__`` and out of responses.
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 
 from vsqlvault.errors import (
@@ -19,6 +21,8 @@ from vsqlvault.errors import (
 DISK_FULL = "53100"
 _AGAIN = frozenset({"40001", "40P01"})
 _UNIQUE_VIOLATION = "23505"
+_FAILED_COPY = "XX000"
+_KEY_OF_ENTRIES = re.compile(r'"entries_(\d\d_)?pkey')
 _SHUTTING_DOWN = "57P"
 _BAD_ROW_CLASSES = frozenset({"21", "22", "23"})
 _OUT_OF_OUR_HANDS = frozenset({"08", "53", "55", "57", "58", "XX"})
@@ -32,12 +36,15 @@ def is_worth_repeating(error: BaseException) -> bool:
     if not isinstance(error, asyncpg.PostgresError):
         return False
     code = error.sqlstate
-    return code in _AGAIN or (code == _UNIQUE_VIOLATION and _is_of_entries(error))
+    return code in _AGAIN or (code in {_UNIQUE_VIOLATION, _FAILED_COPY} and _is_of_entries(error))
 
 
 def _is_of_entries(error: asyncpg.PostgresError) -> bool:
-    """Whether a unique key of entries is violated. Citus passes on the message of a worker, without its fields."""
-    return (error.table_name or "").startswith("entries") or '"entries_' in str(error)
+    """Whether a unique key of entries is violated. Citus passes on the message of a worker, without its fields.
+
+    It also replaces the code of a worker that refuses rows that are copied to it.
+    """
+    return (error.table_name or "").startswith("entries") or _KEY_OF_ENTRIES.search(str(error)) is not None
 
 
 def answered(error: BaseException) -> bool:
