@@ -11,9 +11,8 @@ import asyncio
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from vsqlvault.model.transparency import LogName
 from vsqlvault_plugins.storage.sqlite import archiving
@@ -21,7 +20,6 @@ from vsqlvault_plugins.storage.sqlite.connection import Connection
 from vsqlvault_plugins.storage.sqlite.file_guard import FileGuard
 from vsqlvault_plugins.storage.sqlite.transactions import QUERIES, transaction
 
-Answer = TypeVar("Answer")
 LOCK_SECONDS = 0.002
 """The wanted time of a transaction of a drop, which has the write lock. Most requests take a few milliseconds."""
 
@@ -31,6 +29,8 @@ DROPPED_BYTES, MOVED_BYTES = 10_000, 40_000
 """How many bytes a dropped row, and a page that is moved from the end of the file to a free place, count towards the next
 checkpoint: more than the pages that they write. Where SQLite has the WAL-reset bug, commits wait for the checkpoint: 6 ms for
 130 rows, 11 ms for 260 and 33 ms for 1,000."""
+SYNC_AFTER_BYTES = 500_000
+"""After this number of bytes the write-ahead log is synced, so that the sync of the next commit of a request is short."""
 
 
 class PieceSize:
@@ -60,7 +60,8 @@ class ArchivedLogs(ABC):
     _checkpointing: asyncio.Task[None] | None
 
     def __init__(self) -> None:
-        self._leaves = PieceSize(FIRST_LEAVES, MIN_LEAVES, MAX_LEAVES)
+        self._leaves = {log: PieceSize(FIRST_LEAVES, MIN_LEAVES, MAX_LEAVES) for log in LogName}
+        self._unsynced = 0
         self._pages = PieceSize(FIRST_PAGES, MIN_PAGES, MAX_PAGES)
 
     @abstractmethod
@@ -71,18 +72,18 @@ class ArchivedLogs(ABC):
 
     async def drop_archived(self, log: LogName, first: int, limit: int) -> int | None:
         """See ``ArchiveStorage.drop_archived``."""
-        count = min(self._leaves.size, limit)
+        piece = self._leaves[log]
         after: int | None
-        after, seconds = await self._writer.run_behind(_timed, _dropped, log, first, count)
-        self._leaves.adjust(seconds)
-        await self._has_written(DROPPED_BYTES * count)
+        after, rows, seconds = await self._writer.run_behind(_dropped, log, first, min(piece.size, limit))
+        piece.adjust(seconds)
+        await self._has_written(DROPPED_BYTES * rows)
         return after
 
     async def reclaim(self) -> bool:
         """See ``ArchiveStorage.reclaim``. It shortens the file, unless an earlier version of this program created it."""
         count = self._pages.size
         has_more: bool
-        has_more, seconds = await self._writer.run_behind(_timed, archiving.reclaim, count)
+        has_more, seconds = await self._writer.run_behind(_reclaimed, count)
         self._pages.adjust(seconds)
         await self._has_written(MOVED_BYTES * count)
         if not has_more:
@@ -90,20 +91,15 @@ class ArchivedLogs(ABC):
         return has_more
 
     async def _has_written(self, size: int) -> None:
-        """Sync the write-ahead log, while others can commit. Raises StorageUnavailable."""
-        await asyncio.to_thread(self._guard.sync_log)
+        """Sync the write-ahead log if it is time, while others can commit. Raises StorageUnavailable."""
         self._written += size
+        self._unsynced += size
+        if self._unsynced >= SYNC_AFTER_BYTES:
+            self._unsynced = 0
+            await asyncio.to_thread(self._guard.sync_log)
         self._checkpoint_if_due()
         if self._checkpointing is not None:  # a part of the work after which the caller pauses
             await self._checkpointing
-
-
-def _timed(connection: sqlite3.Connection, function: Callable[..., Answer], *arguments: object) -> tuple[Answer, float]:
-    """Return the result of ``function``, which does not wait for the disk, and its duration in seconds."""
-    with _unsynced(connection):
-        began = time.monotonic()
-        answer = function(connection, *arguments)
-        return answer, time.monotonic() - began
 
 
 @contextmanager
@@ -116,6 +112,17 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(QUERIES["pragma_synchronous"])
 
 
-def _dropped(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
-    with transaction(connection, "begin_write"):
-        return archiving.drop_archived(connection, log, first, limit)
+def _dropped(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> tuple[int | None, int, float]:
+    """Return the next leaf, the number of dropped rows, and for how many seconds the transaction had the write lock."""
+    with _unsynced(connection):
+        with transaction(connection, "begin_write"):
+            began = time.monotonic()
+            after, rows = archiving.drop_archived(connection, log, first, limit)
+        return after, rows, time.monotonic() - began
+
+
+def _reclaimed(connection: sqlite3.Connection, pages: int) -> tuple[bool, float]:
+    """Return whether there are more free pages, and the duration of the transaction in seconds."""
+    with _unsynced(connection):
+        began = time.monotonic()
+        return archiving.reclaim(connection, pages), time.monotonic() - began

@@ -13,15 +13,18 @@ QUERIES = load_queries("vsqlvault_plugins.storage.sqlite", "archiving.sql")
 INCREMENTAL = 2
 
 
-def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> int | None:
-    """Drop archived rows of the next ``limit`` leaves, inside a transaction. Triggers reject every other row."""
+def drop_archived(connection: sqlite3.Connection, log: LogName, first: int, limit: int) -> tuple[int | None, int]:
+    """Drop archived rows of the next ``limit`` leaves, inside a transaction. Triggers reject every other row.
+
+    Return the next leaf, or None if no archive has it, and the number of dropped rows.
+    """
     (end,) = connection.execute(QUERIES["archived_end"]).fetchone()
     if first >= end:
-        return None
+        return None, 0
     span = {"first": first, "until": min(first + limit, end)}
-    for query in ("drop_rows", "drop_leaves"):
-        connection.execute(QUERIES[query].format(log=log.value), span)
-    return first + limit if first + limit < end else None
+    count = connection.execute(QUERIES["drop_rows"].format(log=log.value), span).rowcount
+    connection.execute(QUERIES["drop_leaves"].format(log=log.value), span)
+    return first + limit if first + limit < end else None, count
 
 
 def reclaim(connection: sqlite3.Connection, pages: int) -> bool:
@@ -29,7 +32,9 @@ def reclaim(connection: sqlite3.Connection, pages: int) -> bool:
     (kind,) = connection.execute(QUERIES["auto_vacuum"]).fetchone()
     if kind != INCREMENTAL:
         return False
-    connection.execute(QUERIES["give_back"].format(pages=pages)).fetchall()
+    connection.executescript(
+        QUERIES["give_back"].format(pages=pages)
+    )  # before Python 3.12, execute() returns one page only
     (left,) = connection.execute(QUERIES["free_pages"]).fetchone()
     return bool(left)
 

@@ -11,7 +11,7 @@ from vsqlvault.interfaces.tree_storage import TreeStorage
 
 Result = TypeVar("Result")
 REST_OF_ARCHIVE = 1.0
-REST_OF_DROP = 1.0
+REST_OF_DROP = 0.5
 """With other traffic, the work pauses for this multiple of its own time. A drop writes, so commits wait for it."""
 LOOK_SECONDS = 1.0
 ALONE_SECONDS = 5.0
