@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from vsqlvault_plugins.storage.sqlite.archiving import reclaim
+from vsqlvault_plugins.storage.sqlite.connection import connected
 from vsqlvault_plugins.storage.sqlite.storage import SqliteStorage
 
 MEGABYTE = 1_000_000
@@ -43,3 +45,20 @@ def test_the_write_ahead_log_stays_short_while_the_file_is_shortened(tmp_path: P
     longest = asyncio.run(reclaimed())
     assert path.stat().st_size < 5 * MEGABYTE
     assert longest < 4 * MEGABYTE
+
+
+def test_a_transaction_gives_back_as_many_pages_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "vault.db"
+
+    async def run() -> None:
+        storage = await SqliteStorage.open(path)
+        await storage.migrate()
+        await storage.close()
+
+    asyncio.run(run())
+    _with_free_pages(path)
+    with closing(connected(path, is_reader=False)) as connection:
+        (before,) = connection.execute("PRAGMA freelist_count").fetchone()
+        assert reclaim(connection, 40)
+        (after,) = connection.execute("PRAGMA freelist_count").fetchone()
+    assert before - after == 40

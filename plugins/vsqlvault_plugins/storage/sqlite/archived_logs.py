@@ -29,7 +29,7 @@ DROPPED_BYTES, MOVED_BYTES = 10_000, 40_000
 """How many bytes a dropped row, and a page that is moved from the end of the file to a free place, count towards the next
 checkpoint: more than the pages that they write. Where SQLite has the WAL-reset bug, commits wait for the checkpoint: 6 ms for
 130 rows, 11 ms for 260 and 33 ms for 1,000."""
-SYNC_AFTER_BYTES = 500_000
+SYNC_AFTER_BYTES = 300_000
 """After this number of bytes the write-ahead log is synced, so that the sync of the next commit of a request is short."""
 
 

@@ -32,9 +32,8 @@ def reclaim(connection: sqlite3.Connection, pages: int) -> bool:
     (kind,) = connection.execute(QUERIES["auto_vacuum"]).fetchone()
     if kind != INCREMENTAL:
         return False
-    connection.executescript(
-        QUERIES["give_back"].format(pages=pages)
-    )  # before Python 3.12, execute() returns one page only
+    give_back = QUERIES["give_back"].format(pages=pages)
+    connection.executescript(give_back)  # execute() ends it after one page before Python 3.12
     (left,) = connection.execute(QUERIES["free_pages"]).fetchone()
     return bool(left)
 

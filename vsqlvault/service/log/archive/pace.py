@@ -12,7 +12,8 @@ from vsqlvault.interfaces.tree_storage import TreeStorage
 Result = TypeVar("Result")
 REST_OF_ARCHIVE = 1.0
 REST_OF_DROP = 0.5
-"""With other traffic, the work pauses for this multiple of its own time. A drop writes, so commits wait for it."""
+"""With other traffic, the work pauses for this multiple of its own time. That of a drop includes the time in which it waits
+for commits, so a smaller multiple is enough."""
 LOOK_SECONDS = 1.0
 ALONE_SECONDS = 5.0
 MAX_REST_SECONDS = 1.0
