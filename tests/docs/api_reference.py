@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vsqlvault.config import PluginSettings
@@ -13,21 +13,27 @@ from vsqlvault.hookspecs import OFFERS
 from vsqlvault.interfaces.authenticator import Presented
 from vsqlvault.interfaces.page import PageRequest
 from vsqlvault.interfaces.purge_method import PurgeRequest
+from vsqlvault.interfaces.purge_storage import ExpiredQuery, ScrubOutcome
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.request_observer import AnsweredRequest
+from vsqlvault.interfaces.storage import EntryQuery, LogQuery, MigrationStatus, Read, Snapshot, Storage
 from vsqlvault.interfaces.stored_keys import StoredKeys
 from vsqlvault.model.access import AccessRequest, Allow, Deny
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.control import Check, ControlState
 from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.entry import Entry, EntryKey, EntryState
 from vsqlvault.model.policy import AccessPolicy, RetentionPolicy
 from vsqlvault.model.principal import Principal
 from vsqlvault.model.purge import Overwrite, PurgePlan, PurgeRecord, Remove
 from vsqlvault.model.sandbox import ProcessNeeds
+from vsqlvault.model.times import utc_now
 from vsqlvault.model.transparency import Checkpoint
+from vsqlvault.storage_defaults import codec, filters
 from vsqlvault.storage_defaults.basic import BasicWrite, Item, ItemIs, ItemKey, ItemRange, NewRow, PutItem, StoredRow
 from vsqlvault.storage_defaults.batch_state import BatchState
 from vsqlvault.storage_defaults.required import RequiredStorage
+from vsqlvault.testing import StorageCapabilities
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugin-api.md"
 HEAD = """# Plugin API
@@ -40,7 +46,14 @@ VALUES = (
     PluginSettings, ProcessNeeds, AnsweredRequest,
     Presented, Principal, KnownCredential, StoredKeys, AccessRequest, Allow, Deny, AccessPolicy,
     RetentionPolicy, PurgeRequest, PurgePlan, Remove, Overwrite, Check, ControlState, AccessRecord, PurgeRecord, Checkpoint,
-    ReportContext, PageRequest, BasicWrite, NewRow, StoredRow, ItemKey, Item, ItemRange, ItemIs, PutItem,
+    ReportContext, PageRequest, Entry, EntryKey, EntryState, Read, Snapshot, EntryQuery, ExpiredQuery, LogQuery,
+    MigrationStatus, ScrubOutcome, BasicWrite, NewRow, StoredRow, ItemKey, Item, ItemRange, ItemIs, PutItem,
+    StorageCapabilities,
+)  # fmt: skip
+REFERENCES = (Storage.describe, Storage.schema_status, Storage.migrate, Storage.scrub)
+"""What the docstrings of `RequiredStorage` refer to, and what most storages override."""
+FUNCTIONS = (
+    filters.selects_entry, filters.selects_row, filters.state_of, filters.end_of, codec.encode, codec.decode, utc_now,
 )  # fmt: skip
 
 
@@ -48,6 +61,7 @@ def page() -> str:
     """Return the page of the present docstrings."""
     parts = [HEAD, "\n## Protocols\n", *(_class(each) for each in PROTOCOLS)]
     parts += ["\n## Values\n", *(_class(each) for each in VALUES)]
+    parts += ["\n## Functions and methods for storages\n\n", *(_function(each) for each in (*REFERENCES, *FUNCTIONS))]
     return "".join(parts)
 
 
@@ -69,9 +83,24 @@ def _members(tree: ast.ClassDef) -> Iterator[tuple[str, str]]:
             doc = following.value.value if is_text else ""  # type: ignore[union-attr]
             yield f"{node.target.id}: {ast.unparse(node.annotation)}{default}", _indented(str(doc))
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[0] != "_":
-            kind = "async def " if isinstance(node, ast.AsyncFunctionDef) else ""
-            result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-            yield f"{kind}{node.name}({ast.unparse(node.args)}){result}", _indented(ast.get_docstring(node) or "")
+            yield _signature(node), _indented(ast.get_docstring(node) or "")
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """Return a function as it is called; a property as the attribute that its caller sees."""
+    if node.returns and any(isinstance(each, ast.Name) and "property" in each.id for each in node.decorator_list):
+        return f"{node.name}: {ast.unparse(node.returns)}"
+    kind = "async def " if isinstance(node, ast.AsyncFunctionDef) else ""
+    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"{kind}{node.name}({ast.unparse(node.args)}){result}"
+
+
+def _function(described: Callable[..., object]) -> str:
+    """Return the part about one function or method."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(described))).body[0]
+    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    place = f"{described.__module__}.{described.__qualname__.rpartition('.')[0]}".rstrip(".")
+    return f"- `{place}`: `{_signature(node)}`{_indented(ast.get_docstring(node) or '')}\n"
 
 
 def _prose(text: str | None) -> str:

@@ -64,6 +64,8 @@ class TestAuthenticator(AuthenticatorConformance):
 ''',
     "storage": '''
 class TestStorage(StorageConformance):
+    capabilities = StorageCapabilities()  # what the storage cannot do, such as shared=False or scrubs=False
+
     async def open_storage(self, directory):
         storage = await {module}.{words}Storages().open(f"{name}:///{{directory / 'vault.db'}}")
         await storage.migrate()
@@ -148,7 +150,10 @@ def skeleton(kind: str, name: str) -> dict[str, str]:
 def _tests(kind: str, facts: Mapping[str, str]) -> str:
     of_kind = _TESTS.get(kind, "").format(**facts)
     names = sorted(
-        {"PluginConformance", *re.findall(r"\b(\w+Conformance|\w+Case|settings_with|an_access_policy)\b", of_kind)}
+        {
+            "PluginConformance",
+            *re.findall(r"\b(\w+Conformance|\w+Case|StorageCapabilities|settings_with|an_access_policy)\b", of_kind),
+        }
     )
     lines = ['"""The plugin keeps the promises of every plugin, and of its kind."""', ""]
     if "pytest." in of_kind:

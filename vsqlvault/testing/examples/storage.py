@@ -1,4 +1,4 @@
-"""Opens ``example:///path`` with the built-in SQLite storage: a place to start from, method by method."""
+"""Opens ``example:///path``. Until ``open`` returns a storage of its own, the data is in the built-in SQLite storage."""
 
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +16,7 @@ class ExampleStorages(StorageFactory):
     schemes = ("example",)
 
     async def open(self, url: str) -> Storage:
-        """Return the open storage. Replace this with a storage of your own."""
+        """Return the open storage. Replace all of this: return a subclass of ``StorageDefaults``."""
         (point,) = entry_points(group="vsqlvault.plugins", name="storage-sqlite")
         factory: StorageFactory = point.load().vault_storages(Settings())[0]
         return await factory.open(f"sqlite:{url.partition(':')[2]}")

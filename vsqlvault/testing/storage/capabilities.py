@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageCapabilities:
-    """What the tests may ask of a storage. All but ``settable_clock`` is what a vault in earnest needs.
+    """What a storage can do. A vault in production needs all of them but ``settable_clock``.
 
     Example:
         class TestExample(StorageConformance):
@@ -15,14 +15,14 @@ class StorageCapabilities:
     """
 
     durable: bool = True
-    """What was committed is there again when the directory is opened again."""
+    """Committed data is there when the directory is opened again."""
 
     survives_kill: bool = True
-    """What was acknowledged is there after SIGKILL. ``open_storage`` is then called in a process of its own, too, on an
+    """Acknowledged commits are there after SIGKILL. ``open_storage`` is then called in a process of its own, too, on an
     instance for which no fixture ran; the class must stand in a module that can be imported."""
 
     shared: bool = True
-    """Two storages opened on one directory are two doors to one place."""
+    """Two storages can be open on one directory at the same time, and have the same data."""
 
     scrubs: bool = True
     """``scrub`` removes purged bytes from the data files. A storage without it lists in ``describe`` where they remain."""

@@ -297,12 +297,13 @@ class TreeConformance(StorageKit):
             assert await other.tree_size() == 20
 
     @driven
-    async def test_the_tree_is_there_when_the_storage_is_opened_again(self, storage: Storage) -> None:
+    async def test_the_tree_is_there_when_the_storage_is_opened_again(self) -> None:
         self.needs("durable")
-        await _rows(storage, 3)
-        pending = await storage.unsequenced(LIMIT)
-        tiles = {TileKey(0, 0): b"".join(leaf.leaf_hash for leaf in pending)}
-        assert await _grow(storage, pending, tiles=tiles, checkpoint=_checkpoint(3))
+        async with self.another() as storage:
+            await _rows(storage, 3)
+            pending = await storage.unsequenced(LIMIT)
+            tiles = {TileKey(0, 0): b"".join(leaf.leaf_hash for leaf in pending)}
+            assert await _grow(storage, pending, tiles=tiles, checkpoint=_checkpoint(3))
         async with self.another() as again:
             assert await again.tree_size() == 3
             assert dict(await again.tiles([TileKey(0, 0)])) == tiles
