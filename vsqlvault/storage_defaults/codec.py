@@ -1,4 +1,4 @@
-"""JSON of the model's dataclasses, for the values of items."""
+"""JSON of the model's dataclasses: for the values of items, and for the entries and rows of a storage."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ def _reader(kind: Any) -> _Reader:
         return lambda found: {read_name(name): read_value(each) for name, each in found.items()}
     if is_dataclass(kind):
         return _dataclass_reader(kind)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _named_tuple_reader(kind)
     return _TEXTS.get(kind) or _plain_reader(kind)
 
 
@@ -91,3 +93,8 @@ def _dataclass_reader(kind: Any) -> _Reader:
     hints = get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind) if field.init}
     return lambda found: kind(**{name: readers[name](value) for name, value in found.items()})
+
+
+def _named_tuple_reader(kind: Any) -> _Reader:
+    readers = [_reader(hint) for hint in get_type_hints(kind).values()]
+    return lambda found: kind(*(read(value) for read, value in zip(readers, found, strict=True)))
