@@ -22,7 +22,6 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import ApiKeyBody, dump_json
 from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
-from vsqlvault.http.schemas.results.service import ApiKey, ApiKeys, CreatedApiKey
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.rule_documents import api_key_document
@@ -110,7 +109,7 @@ OPERATIONS = (
         method="POST",
         path=PATH,
         name="create_api_key",
-        result=CreatedApiKey,
+        result="service.CreatedApiKey",
         summary="Create an API key",
         description=(
             "`key` in the response is the only copy of the key; the vault stores its SHA-256 digest. The key is "
@@ -129,7 +128,7 @@ OPERATIONS = (
         method="GET",
         path=PATH,
         name="list_api_keys",
-        result=ApiKeys,
+        result="service.ApiKeys",
         summary="List API keys in the storage",
         description="Oldest first, including revoked and expired keys. Keys in the settings file are not listed.",
         handler=list_api_keys,
@@ -143,7 +142,7 @@ OPERATIONS = (
         method="GET",
         path=PATH + "/{key_id}",
         name="get_api_key",
-        result=ApiKey,
+        result="service.ApiKey",
         summary="Read an API key",
         handler=get_api_key,
         audited=Audited.READ_API_KEY,
@@ -155,7 +154,7 @@ OPERATIONS = (
         method="DELETE",
         path=PATH + "/{key_id}",
         name="revoke_api_key",
-        result=ApiKey,
+        result="service.ApiKey",
         summary="Revoke an API key",
         description=(
             "After the response, no node carries out a request with this key. The key's grants are kept. Revoking "

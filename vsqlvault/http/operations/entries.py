@@ -32,7 +32,6 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import StoreBody, UpdateBody, dump_json
 from vsqlvault.http.schemas.queries import ListQuery, read_query
 from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
-from vsqlvault.http.schemas.results.entries import EntryPage, PurgeResult, RetrievedEntry, StoredEntry
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
@@ -172,7 +171,7 @@ OPERATIONS = (
         method="PUT",
         path="/vault/{purpose}/{external_id}",
         name="store",
-        result=StoredEntry,
+        result="entries.StoredEntry",
         summary="Store an entry",
         description=(
             "Creates the entry, or replaces it: then the version replaced gets a purge record with proof. "
@@ -201,7 +200,7 @@ OPERATIONS = (
         method="PATCH",
         path="/vault/{purpose}/{external_id}",
         name="update",
-        result=StoredEntry,
+        result="entries.StoredEntry",
         summary="Change the expiry, the metadata or the access policy of an entry",
         description=(
             "A merge patch (RFC 7396): a member that is left out stays, null removes it. The value, `key_ref` and "
@@ -229,7 +228,7 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}/{external_id}",
         name="retrieve",
-        result=RetrievedEntry,
+        result="entries.RetrievedEntry",
         summary="Retrieve an entry",
         handler=retrieve,
         audited=Audited.RETRIEVE,
@@ -259,7 +258,7 @@ OPERATIONS = (
         method="DELETE",
         path="/vault/{purpose}/{external_id}",
         name="purge",
-        result=PurgeResult,
+        result="entries.PurgeResult",
         summary="Purge an entry, with proof",
         description=(
             "Destroys the entry by the purge method of its retention policy, and returns the purge record. "
@@ -277,7 +276,7 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}",
         name="list",
-        result=EntryPage,
+        result="entries.EntryPage",
         summary="List entries of a purpose",
         description=(
             "Lists metadata of the entries that the caller may inspect, by external_id. A page may be short and "

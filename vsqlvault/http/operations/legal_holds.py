@@ -22,9 +22,6 @@ from vsqlvault.http.schemas.admin_bodies import HeldEntriesQuery, HoldsQuery, Le
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import read_query
 from vsqlvault.http.schemas.responses import list_json
-from vsqlvault.http.schemas.results.entries import EntryPage
-from vsqlvault.http.schemas.results.rules import LegalHold as LegalHoldResult
-from vsqlvault.http.schemas.results.rules import LegalHolds, SavedLegalHold
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.audit.rule_documents import legal_hold_document
@@ -121,7 +118,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/legal-holds/{name}",
         name="put_legal_hold",
-        result=SavedLegalHold,
+        result="rules.SavedLegalHold",
         summary="Place or change a legal hold",
         description=(
             "After the response, no operation destroys a matching entry until the hold is released. Every change "
@@ -140,7 +137,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds/{name}",
         name="get_legal_hold",
-        result=LegalHoldResult,
+        result="rules.LegalHold",
         summary="Read a legal hold",
         handler=get_legal_hold,
         audited=Audited.READ_LEGAL_HOLD,
@@ -153,7 +150,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds",
         name="list_legal_holds",
-        result=LegalHolds,
+        result="rules.LegalHolds",
         summary="List legal holds",
         handler=list_legal_holds,
         audited=Audited.READ_LEGAL_HOLD,
@@ -166,7 +163,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds/{name}/entries",
         name="list_held_entries",
-        result=EntryPage,
+        result="entries.EntryPage",
         summary="List the entries under a legal hold",
         description=(
             "Metadata only, by purpose and external_id, of active and expired entries; `state` selects one of the "
@@ -184,7 +181,7 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/legal-holds/{name}",
         name="release_legal_hold",
-        result=LegalHoldResult,
+        result="rules.LegalHold",
         summary="Release a legal hold",
         description="The versions of the hold are kept. The next sweep purges the expired entries that it "
         "kept, unless another hold keeps them.",

@@ -21,7 +21,6 @@ from vsqlvault.http.schemas.responses import (
     archived_headers,
     purge_row,
 )
-from vsqlvault.http.schemas.results.entries import AccessLogPage, PurgeLogPage
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
@@ -168,7 +167,7 @@ OPERATIONS = (
         path="/admin/access-log",
         name="access_log",
         example="at,request_id,operation,…",
-        result=AccessLogPage,
+        result="entries.AccessLogPage",
         summary="Query the access log",
         description=_DESCRIPTION,
         handler=access_log,
@@ -185,7 +184,7 @@ OPERATIONS = (
         path="/admin/purge-log",
         name="purge_log",
         example="id,purged_at,purpose,…",
-        result=PurgeLogPage,
+        result="entries.PurgeLogPage",
         summary="Query the purge log",
         description=_DESCRIPTION,
         handler=purge_log,

@@ -26,15 +26,6 @@ from vsqlvault.http.operations.known_apps import misspelt_purpose, undefined_app
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
-from vsqlvault.http.schemas.results.rules import (
-    AccessPolicies,
-    RetentionPolicies,
-    SavedAccessPolicy,
-    SavedRetentionPolicy,
-)
-from vsqlvault.http.schemas.results.rules import AccessPolicy as AccessPolicyResult
-from vsqlvault.http.schemas.results.rules import RetentionPolicy as RetentionPolicyResult
-from vsqlvault.http.schemas.results.service import Sweep
 from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy
@@ -162,7 +153,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/retention-policies/{purpose}",
         name="put_retention_policy",
-        result=SavedRetentionPolicy,
+        result="rules.SavedRetentionPolicy",
         summary="Create or update a retention policy",
         description=(
             "Every change is a new version with author and time, and also applies to stored entries. `effect` "
@@ -182,7 +173,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies/{purpose}",
         name="get_retention_policy",
-        result=RetentionPolicyResult,
+        result="rules.RetentionPolicy",
         summary="Read a retention policy",
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
@@ -195,7 +186,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies",
         name="list_retention_policies",
-        result=RetentionPolicies,
+        result="rules.RetentionPolicies",
         summary="List retention policies",
         handler=list_retention_policies,
         audited=Audited.READ_RETENTION_POLICY,
@@ -207,7 +198,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/access-policies/{name}",
         name="put_access_policy",
-        result=SavedAccessPolicy,
+        result="rules.SavedAccessPolicy",
         summary="Create or update an access policy",
         description=(
             "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null allows "
@@ -225,7 +216,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies/{name}",
         name="get_access_policy",
-        result=AccessPolicyResult,
+        result="rules.AccessPolicy",
         summary="Read an access policy",
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
@@ -238,7 +229,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies",
         name="list_access_policies",
-        result=AccessPolicies,
+        result="rules.AccessPolicies",
         summary="List access policies",
         handler=list_access_policies,
         audited=Audited.READ_ACCESS_POLICY,
@@ -250,7 +241,7 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/access-policies/{name}",
         name="delete_access_policy",
-        result=AccessPolicyResult,
+        result="rules.AccessPolicy",
         summary="Delete an access policy",
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
@@ -262,7 +253,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/purge/sweep",
         name="sweep",
-        result=Sweep,
+        result="service.Sweep",
         summary="Run a purge sweep",
         description=(
             "Purges all expired entries. `dry_run=true` only counts and writes nothing to the purge log. "

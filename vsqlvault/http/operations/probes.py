@@ -10,7 +10,6 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.operations.health import HEALTH_SECONDS
 from vsqlvault.http.schemas.bodies import dump_json
-from vsqlvault.http.schemas.results.service import Live, Ready
 from vsqlvault.service.vault import Vault
 
 
@@ -29,7 +28,7 @@ def probes(is_ending: Callable[[], bool]) -> tuple[Operation, ...]:
                 method="GET",
                 path="/health/live",
                 name="live",
-                result=Live,
+                result="service.Live",
                 summary="Liveness probe",
                 handler=live,
                 description="Does not depend on the storage. Restart the process if it does not answer.",
@@ -42,7 +41,7 @@ def probes(is_ending: Callable[[], bool]) -> tuple[Operation, ...]:
                 method="GET",
                 path="/health/ready",
                 name="ready",
-                result=Ready,
+                result="service.Ready",
                 summary="Readiness probe",
                 handler=ready,
                 description="Send requests for entries to this process only while the response is 200.",

@@ -12,7 +12,6 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
-from vsqlvault.http.schemas.results.service import Report
 from vsqlvault.model.audit import Operation as Audited
 
 JSON, HTML, ZIP, OSCAL = "application/json", "text/html", "application/zip", "application/oscal+json"
@@ -74,7 +73,7 @@ OPERATIONS = (
         path="/compliance/report",
         name="report",
         example="<!doctype html>…",
-        result=Report,
+        result="service.Report",
         summary="PCI DSS Requirement 3 evidence, as of one instant",
         handler=report,
         audited=Audited.READ_REPORT,
