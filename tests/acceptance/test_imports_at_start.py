@@ -8,12 +8,10 @@ from benchmarks.import_time import imports, start
 
 NOT_USED = {
     "anyio", "asyncpg", "click", "cryptography.x509", "flask", "h11", "h2", "hpack", "httpx", "hypercorn", "jinja2", "joserfc",
-    "multiprocessing", "prometheus_client", "quart", "vsqlvault.client", "vsqlvault.http.app", "vsqlvault.http.description",
-    "vsqlvault.http.schemas.results", "vsqlvault.report_html.page", "vsqlvault.testing", "werkzeug",
+    "multiprocessing", "prometheus_client", "quart", "vsqlvault.client", "vsqlvault.http.app", "vsqlvault.report_html.page",
+    "vsqlvault.testing", "werkzeug",
 }  # fmt: skip
-"""Quart, for other servers; HTTP/2, JWT, certificates, pages and the API description, for those that use them; the client
-and the other storage.
-"""
+"""Quart, for other servers; HTTP/2, JWT, certificates and pages, for those that use them; the client and the other storage."""
 
 USED = {"asyncio", "aiosqlite", "pydantic", "vsqlvault.http.plain_asgi", "vsqlvault.http.serving"}
 

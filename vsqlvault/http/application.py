@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vsqlvault.config import Settings
 from vsqlvault.errors import VaultError
 from vsqlvault.http.cursors import Cursors
+from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY, docs_page
+from vsqlvault.http.description.openapi import build_openapi
 from vsqlvault.http.dispatcher import Dispatcher
 from vsqlvault.http.forwarding import Forwarding
 from vsqlvault.http.messages import Reply, Request
@@ -20,6 +22,7 @@ from vsqlvault.http.operations.plugin_pages import page_operations
 from vsqlvault.http.operations.probes import probes
 from vsqlvault.http.routing import Router
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import OpenApi
 from vsqlvault.http.server.state import Counts
 from vsqlvault.http.sessions import Sessions
 from vsqlvault.service.tasks import PeriodicTask, running
@@ -54,14 +57,10 @@ class Application:
 
     @cached_property
     def _openapi(self) -> dict[str, Any]:
-        from vsqlvault.http.description.openapi import build_openapi  # noqa: PLC0415 - with its models, a tenth of a start
-
         return build_openapi(self.operations, self._settings.auth.api_key_header)
 
     @cached_property
     def _docs_page(self) -> bytes:
-        from vsqlvault.http.description.docs_page import docs_page  # noqa: PLC0415
-
         return docs_page(self._openapi)
 
     def begin(self, vault: Vault) -> None:
@@ -121,8 +120,6 @@ class Application:
             return Reply(200, dump_json(self._openapi))
 
         async def docs(_: RequestContext) -> Reply:
-            from vsqlvault.http.description.docs_page import CONTENT_SECURITY_POLICY  # noqa: PLC0415
-
             headers = [("Content-Security-Policy", CONTENT_SECURITY_POLICY)]
             return Reply(200, self._docs_page, "text/html; charset=utf-8", headers)
 
@@ -147,7 +144,7 @@ class Application:
                 name="openapi",
                 summary="The API description",
                 handler=openapi,
-                result="service.OpenApi",
+                result=OpenApi,
                 answers={200: "OpenAPI 3.1."},
                 tag="service",
             ),

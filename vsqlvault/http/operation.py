@@ -154,8 +154,7 @@ class Operation:
     """One method on one route: its input, its responses and how it is audited.
 
     ``path`` is in the form of OpenAPI (``/vault/{purpose}``). ``problems`` are errors beyond those of every route.
-    ``result`` is the JSON body of a success: a model in ``vsqlvault.http.schemas.results``, such as entries.StoredEntry, which
-    is imported when the API is described. ``example`` is one body in another media type.
+    ``result`` is the JSON body of a success; ``example`` is one body in another media type.
     ``in_browser``: a browser session authenticates it too. ``is_page``: it is a page for browsers only, and no part of the
     API description.
     ``audited`` is None for routes that access no data and have no audit row; the settings define which are open.
@@ -170,7 +169,7 @@ class Operation:
     body: type[BaseModel] | None = None
     body_types: tuple[str, ...] = (JSON,)
     query: type[BaseModel] = NoQuery
-    result: str | None = None
+    result: type[BaseModel] | None = None
     answers: Mapping[int, str] = field(default_factory=lambda: {200: "Done."})
     problems: tuple[type[VaultError], ...] = ()
     media_types: tuple[str, ...] = ("application/json",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,10 +38,9 @@ from vsqlvault.errors import (
 from vsqlvault.http.media_types import JSON
 from vsqlvault.http.operation import PARAMETERS, Operation
 from vsqlvault.http.problems import CONTENT_TYPE
+from vsqlvault.http.schemas.results.service import Problem
 from vsqlvault.model.audit import Operation as Audited
 
-_RESULTS = "vsqlvault.http.schemas.results"
-_PROBLEM = "service.Problem"
 _REFERENCE = "#/components/schemas/{model}"
 _ANY_ROUTE: tuple[type[VaultError], ...] = (
     BadRequest,
@@ -96,7 +94,7 @@ _OCTETS = ("application/octet-stream", "application/zip")
 def build_openapi(operations: Iterable[Operation], api_key_header: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the operations."""
     operations = tuple(operation for operation in operations if not operation.is_page)
-    models: dict[type[BaseModel], None] = dict.fromkeys([*_models(operations), _result(_PROBLEM)])
+    models: dict[type[BaseModel], None] = dict.fromkeys([*_models(operations), Problem])
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -115,7 +113,7 @@ def build_openapi(operations: Iterable[Operation], api_key_header: str) -> dict[
             "schemas": {name: _tidy(schema) for name, schema in definitions.get("$defs", {}).items()},
             "headers": {"RequestId": _REQUEST_ID},
             "responses": {
-                f"Problem{status}": _response(status, texts, {}, {CONTENT_TYPE: _content(_result(_PROBLEM))})
+                f"Problem{status}": _response(status, texts, {}, {CONTENT_TYPE: _content(Problem)})
                 for status, texts in _by_status(_ANY_ROUTE).items()
             },
             "securitySchemes": {
@@ -129,14 +127,7 @@ def build_openapi(operations: Iterable[Operation], api_key_header: str) -> dict[
 
 def _models(operations: Iterable[Operation]) -> Iterator[type[BaseModel]]:
     for operation in operations:
-        yield from (model for model in (operation.body, operation.result and _result(operation.result)) if model)
-
-
-def _result(name: str) -> type[BaseModel]:
-    """Return a model of a response. Only a description needs them, and they take a tenth of a start to import."""
-    module, _, model = name.partition(".")
-    found: type[BaseModel] = getattr(import_module(f"{_RESULTS}.{module}"), model)
-    return found
+        yield from (model for model in (operation.body, operation.result) if model)
 
 
 def _tidy(schema: Any) -> Any:
@@ -247,7 +238,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         texts += list(dict.fromkeys([*own.get(status, ()), *every.get(status, ())]))
         content = _answer_content(operation, status) if status in operation.answers else {}
         if status in own or status in every:
-            content[CONTENT_TYPE] = {"schema": {"$ref": _REFERENCE.format(model=_result(_PROBLEM).__name__)}}
+            content[CONTENT_TYPE] = {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}
             content |= _ERROR_PAGE if operation.in_browser else {}
         headers = operation.headers if status in operation.answers else {}
         responses[str(status)] = _response(status, texts, headers, {} if operation.method == "HEAD" else content)
@@ -272,7 +263,7 @@ def _answer_content(operation: Operation, status: int) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for media_type in operation.media_types:
         if media_type == JSON and operation.result:
-            content[media_type] = _content(_result(operation.result))
+            content[media_type] = _content(operation.result)
         elif media_type.endswith("+json"):
             content[media_type] = {"schema": {"type": "object"}, "examples": {"example1": {"value": {}}}}
             continue

@@ -16,6 +16,8 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import AccessReviewBody, VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import AccessReview as AccessReviewResult
+from vsqlvault.http.schemas.results.service import AccessReviews
 from vsqlvault.model.access_review import AccessReview
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
@@ -74,7 +76,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/access-reviews",
         name="review_access",
-        result="service.AccessReview",
+        result=AccessReviewResult,
         summary="Record a review of access",
         description=(
             "Signs and stores the statement of a person who has reviewed the access to a purpose, or, without `purpose`, to "
@@ -99,7 +101,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-reviews",
         name="list_access_reviews",
-        result="service.AccessReviews",
+        result=AccessReviews,
         summary="List reviews of access, newest first",
         description="If `next_before` is not null, request the next page with this value as `before`.",
         handler=list_access_reviews,
@@ -113,7 +115,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-reviews/{number}",
         name="get_access_review",
-        result="service.AccessReview",
+        result=AccessReviewResult,
         summary="Read a review of access",
         handler=get_access_review,
         audited=Audited.READ_ACCESS_REVIEW,

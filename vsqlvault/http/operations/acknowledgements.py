@@ -16,6 +16,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import AcknowledgementBody
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import Acknowledgement as AcknowledgementResult
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.roles import require_admin
@@ -48,7 +49,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/controls/{name}/acknowledgements",
         name="acknowledge_control_failure",
-        result="service.Acknowledgement",
+        result=AcknowledgementResult,
         summary="Record the cause and the remedy of a failed control",
         description=(
             "`failed_at` is the time at which the control began to fail, as in its row and in the report. A failure can be "

@@ -22,6 +22,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import ApiKeyBody, dump_json
 from vsqlvault.http.schemas.queries import ApiKeysQuery, read_query
+from vsqlvault.http.schemas.results.service import ApiKey, ApiKeys, CreatedApiKey
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
 from vsqlvault.service.audit.rule_documents import api_key_document
@@ -109,7 +110,7 @@ OPERATIONS = (
         method="POST",
         path=PATH,
         name="create_api_key",
-        result="service.CreatedApiKey",
+        result=CreatedApiKey,
         summary="Create an API key",
         description=(
             "`key` in the response is the only copy of the key; the vault stores its SHA-256 digest. The key is "
@@ -128,7 +129,7 @@ OPERATIONS = (
         method="GET",
         path=PATH,
         name="list_api_keys",
-        result="service.ApiKeys",
+        result=ApiKeys,
         summary="List API keys in the storage",
         description="Oldest first, including revoked and expired keys. Keys in the settings file are not listed.",
         handler=list_api_keys,
@@ -142,7 +143,7 @@ OPERATIONS = (
         method="GET",
         path=PATH + "/{key_id}",
         name="get_api_key",
-        result="service.ApiKey",
+        result=ApiKey,
         summary="Read an API key",
         handler=get_api_key,
         audited=Audited.READ_API_KEY,
@@ -154,7 +155,7 @@ OPERATIONS = (
         method="DELETE",
         path=PATH + "/{key_id}",
         name="revoke_api_key",
-        result="service.ApiKey",
+        result=ApiKey,
         summary="Revoke an API key",
         description=(
             "After the response, no node carries out a request with this key. The key's grants are kept. Revoking "

@@ -7,6 +7,8 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import Attestation as AttestationResult
+from vsqlvault.http.schemas.results.service import Attestations
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.times import format_time
@@ -60,7 +62,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/attestations",
         name="attest",
-        result="service.Attestation",
+        result=AttestationResult,
         summary="Attest retention",
         description=(
             "Examines every purpose for overdue entries, verifies a sample of 25 purges since the last "
@@ -77,7 +79,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/attestations",
         name="list_attestations",
-        result="service.Attestations",
+        result=Attestations,
         summary="List attestations, newest first",
         description="If `next_before` is not null, request the next page with this value as `before`.",
         handler=list_attestations,
@@ -91,7 +93,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/attestations/{number}",
         name="get_attestation",
-        result="service.Attestation",
+        result=AttestationResult,
         summary="Read an attestation",
         handler=get_attestation,
         audited=Audited.READ_ATTESTATION,

@@ -32,6 +32,7 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import StoreBody, UpdateBody, dump_json
 from vsqlvault.http.schemas.queries import ListQuery, read_query
 from vsqlvault.http.schemas.responses import entry_json, etag, list_json, purge_row
+from vsqlvault.http.schemas.results.entries import EntryPage, PurgeResult, RetrievedEntry, StoredEntry
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import EntryVersion
 from vsqlvault.model.times import format_time
@@ -171,7 +172,7 @@ OPERATIONS = (
         method="PUT",
         path="/vault/{purpose}/{external_id}",
         name="store",
-        result="entries.StoredEntry",
+        result=StoredEntry,
         summary="Store an entry",
         description=(
             "Creates the entry, or replaces it: then the version replaced gets a purge record with proof. "
@@ -200,7 +201,7 @@ OPERATIONS = (
         method="PATCH",
         path="/vault/{purpose}/{external_id}",
         name="update",
-        result="entries.StoredEntry",
+        result=StoredEntry,
         summary="Change the expiry, the metadata or the access policy of an entry",
         description=(
             "A merge patch (RFC 7396): a member that is left out stays, null removes it. The value, `key_ref` and "
@@ -228,7 +229,7 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}/{external_id}",
         name="retrieve",
-        result="entries.RetrievedEntry",
+        result=RetrievedEntry,
         summary="Retrieve an entry",
         handler=retrieve,
         audited=Audited.RETRIEVE,
@@ -258,7 +259,7 @@ OPERATIONS = (
         method="DELETE",
         path="/vault/{purpose}/{external_id}",
         name="purge",
-        result="entries.PurgeResult",
+        result=PurgeResult,
         summary="Purge an entry, with proof",
         description=(
             "Destroys the entry by the purge method of its retention policy, and returns the purge record. "
@@ -276,7 +277,7 @@ OPERATIONS = (
         method="GET",
         path="/vault/{purpose}",
         name="list",
-        result="entries.EntryPage",
+        result=EntryPage,
         summary="List entries of a purpose",
         description=(
             "Lists metadata of the entries that the caller may inspect, by external_id. A page may be short and "

@@ -20,6 +20,8 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import ExplainBody, ReplayQuery
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, dump_json
 from vsqlvault.http.schemas.responses import purge_row
+from vsqlvault.http.schemas.results.rules import Explanation as ExplanationResult
+from vsqlvault.http.schemas.results.rules import Replay
 from vsqlvault.model.access import Allow, Deny
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.entry import Entry
@@ -160,7 +162,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/access-policies/explain",
         name="explain_access",
-        result="rules.Explanation",
+        result=ExplanationResult,
         summary="Explain how a request would be answered",
         description=(
             "`decision`, `policy`, `version` and `reason` are those of the access policy. `answer` is the response "
@@ -179,7 +181,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/access-policies/{name}/replay",
         name="replay_access_policy",
-        result="rules.Replay",
+        result=Replay,
         summary="Replay past requests under a candidate policy",
         description=(
             "The body is the document of a PUT. The rows of the access log that this policy decided are decided "

@@ -11,6 +11,7 @@ from vsqlvault.errors import RoleRequired, VaultError
 from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import Controls, Health
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.control import Control, ControlState
 from vsqlvault.model.times import format_time
@@ -65,7 +66,7 @@ OPERATIONS = (
         method="GET",
         path="/health/controls",
         name="controls",
-        result="service.Controls",
+        result=Controls,
         summary="List the controls and their states",
         handler=controls,
         audited=Audited.READ_CONTROLS,
@@ -79,7 +80,7 @@ OPERATIONS = (
             method="GET",
             path="/health",
             name="health",
-            result="service.Health",
+            result=Health,
             summary="Health check",
             handler=health,
             description="With a credential of an admin or an auditor, the response also contains version, "

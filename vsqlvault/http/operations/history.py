@@ -10,6 +10,16 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Handler, Operation, RequestContext
 from vsqlvault.http.schemas.admin_bodies import DiffQuery, VersionsQuery
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.base import Result
+from vsqlvault.http.schemas.results.rules import (
+    AccessPolicyVersion,
+    AccessPolicyVersions,
+    LegalHold,
+    LegalHoldVersions,
+    RetentionPolicy,
+    RetentionPolicyVersions,
+    VersionDiff,
+)
 from vsqlvault.interfaces.storage import VersionQuery
 from vsqlvault.service.audit.rule_documents import StoredRule, version_document
 from vsqlvault.service.rules.history import ABSENT, Comparison, Difference, RuleKind
@@ -20,10 +30,10 @@ _ROUTES = {
     RuleKind.LEGAL_HOLD: ("/admin/legal-holds/{name}", "name"),
 }
 
-_RESULTS: dict[RuleKind, tuple[str, str]] = {
-    RuleKind.ACCESS_POLICY: ("rules.AccessPolicyVersion", "rules.AccessPolicyVersions"),
-    RuleKind.RETENTION_POLICY: ("rules.RetentionPolicy", "rules.RetentionPolicyVersions"),
-    RuleKind.LEGAL_HOLD: ("rules.LegalHold", "rules.LegalHoldVersions"),
+_RESULTS: dict[RuleKind, tuple[type[Result], type[Result]]] = {
+    RuleKind.ACCESS_POLICY: (AccessPolicyVersion, AccessPolicyVersions),
+    RuleKind.RETENTION_POLICY: (RetentionPolicy, RetentionPolicyVersions),
+    RuleKind.LEGAL_HOLD: (LegalHold, LegalHoldVersions),
 }
 
 
@@ -120,7 +130,7 @@ def _operations(kind: RuleKind) -> Iterator[Operation]:
         method="GET",
         path=f"{route}/versions/{{version}}/diff",
         name=f"diff_{slug}_versions",
-        result="rules.VersionDiff",
+        result=VersionDiff,
         summary=f"Compare two versions of {article} {kind.value}",
         description=(
             "`from` is the older version, by default the one before. Each change has its `path` (a JSON Pointer), "

@@ -8,6 +8,7 @@ from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import KeyRefsQuery, read_query
 from vsqlvault.http.schemas.responses import key_ref_document
+from vsqlvault.http.schemas.results.service import KeyRefs
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.service.entries.key_refs import KeyRefRequest
 
@@ -36,7 +37,7 @@ OPERATIONS = (
         method="GET",
         path=ROUTE,
         name="list_key_refs",
-        result="service.KeyRefs",
+        result=KeyRefs,
         summary="List the encryption keys in use",
         description=(
             "By purpose and key_ref: the number of entries, and when the oldest and newest of their values were "

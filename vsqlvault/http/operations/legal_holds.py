@@ -22,6 +22,9 @@ from vsqlvault.http.schemas.admin_bodies import HeldEntriesQuery, HoldsQuery, Le
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import read_query
 from vsqlvault.http.schemas.responses import list_json
+from vsqlvault.http.schemas.results.entries import EntryPage
+from vsqlvault.http.schemas.results.rules import LegalHold as LegalHoldResult
+from vsqlvault.http.schemas.results.rules import LegalHolds, SavedLegalHold
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.hold import LegalHold
 from vsqlvault.service.audit.rule_documents import legal_hold_document
@@ -118,7 +121,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/legal-holds/{name}",
         name="put_legal_hold",
-        result="rules.SavedLegalHold",
+        result=SavedLegalHold,
         summary="Place or change a legal hold",
         description=(
             "After the response, no operation destroys a matching entry until the hold is released. Every change "
@@ -137,7 +140,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds/{name}",
         name="get_legal_hold",
-        result="rules.LegalHold",
+        result=LegalHoldResult,
         summary="Read a legal hold",
         handler=get_legal_hold,
         audited=Audited.READ_LEGAL_HOLD,
@@ -150,7 +153,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds",
         name="list_legal_holds",
-        result="rules.LegalHolds",
+        result=LegalHolds,
         summary="List legal holds",
         handler=list_legal_holds,
         audited=Audited.READ_LEGAL_HOLD,
@@ -163,7 +166,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/legal-holds/{name}/entries",
         name="list_held_entries",
-        result="entries.EntryPage",
+        result=EntryPage,
         summary="List the entries under a legal hold",
         description=(
             "Metadata only, by purpose and external_id, of active and expired entries; `state` selects one of the "
@@ -181,7 +184,7 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/legal-holds/{name}",
         name="release_legal_hold",
-        result="rules.LegalHold",
+        result=LegalHoldResult,
         summary="Release a legal hold",
         description="The versions of the hold are kept. The next sweep purges the expired entries that it "
         "kept, unless another hold keeps them.",

@@ -21,6 +21,7 @@ from vsqlvault.http.schemas.responses import (
     archived_headers,
     purge_row,
 )
+from vsqlvault.http.schemas.results.entries import AccessLogPage, PurgeLogPage
 from vsqlvault.interfaces.storage import ACCESS_LOG_FILTERS, PURGE_LOG_FILTERS, LogQuery, LogRow
 from vsqlvault.model.audit import AccessRecord
 from vsqlvault.model.audit import Operation as Audited
@@ -167,7 +168,7 @@ OPERATIONS = (
         path="/admin/access-log",
         name="access_log",
         example="at,request_id,operation,…",
-        result="entries.AccessLogPage",
+        result=AccessLogPage,
         summary="Query the access log",
         description=_DESCRIPTION,
         handler=access_log,
@@ -184,7 +185,7 @@ OPERATIONS = (
         path="/admin/purge-log",
         name="purge_log",
         example="id,purged_at,purpose,…",
-        result="entries.PurgeLogPage",
+        result=PurgeLogPage,
         summary="Query the purge log",
         description=_DESCRIPTION,
         handler=purge_log,

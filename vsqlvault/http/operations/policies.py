@@ -26,6 +26,15 @@ from vsqlvault.http.operations.known_apps import misspelt_purpose, undefined_app
 from vsqlvault.http.schemas.bodies import AccessPolicyBody, RetentionPolicyBody, dump_json
 from vsqlvault.http.schemas.queries import RetentionPolicyQuery, SweepQuery
 from vsqlvault.http.schemas.responses import sweep_document
+from vsqlvault.http.schemas.results.rules import (
+    AccessPolicies,
+    RetentionPolicies,
+    SavedAccessPolicy,
+    SavedRetentionPolicy,
+)
+from vsqlvault.http.schemas.results.rules import AccessPolicy as AccessPolicyResult
+from vsqlvault.http.schemas.results.rules import RetentionPolicy as RetentionPolicyResult
+from vsqlvault.http.schemas.results.service import Sweep
 from vsqlvault.interfaces.storage import RetentionLimitEffect
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy, RetentionPolicy
@@ -153,7 +162,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/retention-policies/{purpose}",
         name="put_retention_policy",
-        result="rules.SavedRetentionPolicy",
+        result=SavedRetentionPolicy,
         summary="Create or update a retention policy",
         description=(
             "Every change is a new version with author and time, and also applies to stored entries. `effect` "
@@ -173,7 +182,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies/{purpose}",
         name="get_retention_policy",
-        result="rules.RetentionPolicy",
+        result=RetentionPolicyResult,
         summary="Read a retention policy",
         handler=get_retention_policy,
         audited=Audited.READ_RETENTION_POLICY,
@@ -186,7 +195,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/retention-policies",
         name="list_retention_policies",
-        result="rules.RetentionPolicies",
+        result=RetentionPolicies,
         summary="List retention policies",
         handler=list_retention_policies,
         audited=Audited.READ_RETENTION_POLICY,
@@ -198,7 +207,7 @@ OPERATIONS = (
         method="PUT",
         path="/admin/access-policies/{name}",
         name="put_access_policy",
-        result="rules.SavedAccessPolicy",
+        result=SavedAccessPolicy,
         summary="Create or update an access policy",
         description=(
             "`rules` has a rule for each operation: store, retrieve, inspect, purge. `allowed_apps` null allows "
@@ -216,7 +225,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies/{name}",
         name="get_access_policy",
-        result="rules.AccessPolicy",
+        result=AccessPolicyResult,
         summary="Read an access policy",
         handler=get_access_policy,
         audited=Audited.READ_ACCESS_POLICY,
@@ -229,7 +238,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/access-policies",
         name="list_access_policies",
-        result="rules.AccessPolicies",
+        result=AccessPolicies,
         summary="List access policies",
         handler=list_access_policies,
         audited=Audited.READ_ACCESS_POLICY,
@@ -241,7 +250,7 @@ OPERATIONS = (
         method="DELETE",
         path="/admin/access-policies/{name}",
         name="delete_access_policy",
-        result="rules.AccessPolicy",
+        result=AccessPolicyResult,
         summary="Delete an access policy",
         handler=delete_access_policy,
         audited=Audited.DELETE_ACCESS_POLICY,
@@ -253,7 +262,7 @@ OPERATIONS = (
         method="POST",
         path="/admin/purge/sweep",
         name="sweep",
-        result="service.Sweep",
+        result=Sweep,
         summary="Run a purge sweep",
         description=(
             "Purges all expired entries. `dry_run=true` only counts and writes nothing to the purge log. "

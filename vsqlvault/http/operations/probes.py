@@ -10,6 +10,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext, also_head
 from vsqlvault.http.operations.health import HEALTH_SECONDS
 from vsqlvault.http.schemas.bodies import dump_json
+from vsqlvault.http.schemas.results.service import Live, Ready
 from vsqlvault.service.vault import Vault
 
 
@@ -28,7 +29,7 @@ def probes(is_ending: Callable[[], bool]) -> tuple[Operation, ...]:
                 method="GET",
                 path="/health/live",
                 name="live",
-                result="service.Live",
+                result=Live,
                 summary="Liveness probe",
                 handler=live,
                 description="Does not depend on the storage. Restart the process if it does not answer.",
@@ -41,7 +42,7 @@ def probes(is_ending: Callable[[], bool]) -> tuple[Operation, ...]:
                 method="GET",
                 path="/health/ready",
                 name="ready",
-                result="service.Ready",
+                result=Ready,
                 summary="Readiness probe",
                 handler=ready,
                 description="Send requests for entries to this process only while the response is 200.",

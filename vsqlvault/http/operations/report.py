@@ -12,6 +12,7 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import EvidenceQuery, ReportQuery
+from vsqlvault.http.schemas.results.service import Report
 from vsqlvault.model.audit import Operation as Audited
 
 JSON, HTML, ZIP, OSCAL = "application/json", "text/html", "application/zip", "application/oscal+json"
@@ -73,7 +74,7 @@ OPERATIONS = (
         path="/compliance/report",
         name="report",
         example="<!doctype html>…",
-        result="service.Report",
+        result=Report,
         summary="PCI DSS Requirement 3 evidence, as of one instant",
         handler=report,
         audited=Audited.READ_REPORT,

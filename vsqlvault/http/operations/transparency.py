@@ -18,6 +18,8 @@ from vsqlvault.http.messages import Reply
 from vsqlvault.http.operation import Operation, RequestContext
 from vsqlvault.http.schemas.bodies import dump_json
 from vsqlvault.http.schemas.queries import ConsistencyQuery
+from vsqlvault.http.schemas.results.entries import Receipt
+from vsqlvault.http.schemas.results.service import ConsistencyProof
 from vsqlvault.model.audit import Operation as Audited
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.tiles import parse_path
@@ -155,7 +157,7 @@ OPERATIONS = (
         method="GET",
         path="/audit/consistency",
         name="consistency_proof",
-        result="service.ConsistencyProof",
+        result=ConsistencyProof,
         summary="Get the consistency proof between two tree sizes",
         description="RFC 9162, section 2.1.4: `proof` contains the hashes in base64.",
         handler=consistency,
@@ -169,7 +171,7 @@ OPERATIONS = (
         method="GET",
         path="/admin/purge-log/{purge_id}/receipt",
         name="receipt",
-        result="entries.Receipt",
+        result=Receipt,
         summary="Get the receipt of a purge, which can be verified without the vault",
         handler=receipt,
         audited=Audited.READ_RECEIPT,
