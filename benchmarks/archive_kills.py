@@ -3,9 +3,10 @@
     python -m benchmarks.archive_kills --kills 100 [--storage sqlite postgresql] [--seed 1]
     python -m benchmarks.archive_kills --kills 40 --rows 16384 --commands drop-archived
 
-Most kills of a drop of few rows hit the verification before it; more rows make the drop itself longer. After each kill, the
-archives in the vault follow each other without a gap, every leaf is in the vault or in one archive, and ``verify --archive``
-passes. ``kill -9`` comes after a random time, at most a little more than a whole run takes. Exit 1: an invariant was violated.
+Most kills of a drop of few rows hit the verification before it; more rows make the drop itself longer. The old rows of a vault
+are written before its first archive: an archive with a row of today is too young to be dropped. After each kill, the archives
+in the vault follow each other without a gap, every leaf is in the vault or in one archive, and ``verify --archive`` passes.
+``kill -9`` comes after a random time, at most a little more than a whole run takes. Exit 1: an invariant was violated.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,7 @@ from tests.support.warm_start import ForkedProcess, start_vault
 from vsqlvault.config import load_settings
 from vsqlvault.interfaces.writes import Write
 from vsqlvault.model.audit import Operation
+from vsqlvault.model.times import format_time
 from vsqlvault.model.transparency import TileKey
 from vsqlvault.proof.archive_drop import ENDED
 from vsqlvault.proof.tiles import WIDTH
@@ -45,6 +47,9 @@ from vsqlvault.testing import a_purge_record, an_access_record, an_entry
 
 Result = TypeVar("Result")
 AT_ONCE, OLD = 1_024, timedelta(days=400)
+BETWEEN_SECONDS = 0.01
+ARCHIVES = 4
+"""How many archives a vault gets. Then there is a new vault."""
 MAX_KILLS_OF_A_RUN = 5
 SLACK = 1.1
 EARLIEST = {"archive-audit": 0.05, "drop-archived": 0.4}
@@ -52,23 +57,29 @@ EARLIEST = {"archive-audit": 0.05, "drop-archived": 0.4}
 
 
 class Schedule:
-    """One vault that is archived, dropped and killed by turns. ``violations`` has a sentence for each fault."""
+    """Vaults that are archived, dropped and killed by turns. ``violations`` has a sentence for each fault."""
 
-    def __init__(self, server: VaultServer, seed: int, rows: int, commands: Sequence[str]) -> None:
-        self._server = server
-        self._chance = random.Random(seed)
-        self._files = ArchiveFiles(server.directory / "archive")
-        self._files.directory.mkdir()
-        self._rows = 0
-        self._each, self._kills_of = rows, commands
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._chance = random.Random(chosen.seed)
+        self._each: int = chosen.rows
+        self._kills: int = chosen.kills
+        self._kills_of: list[str] = chosen.commands
         self._took = {"archive-audit": 1.0, "drop-archived": 1.0}
         self.points: Counter[str] = Counter()
         self.violations: list[str] = []
 
-    def run(self, kills: int) -> None:
-        """Kill until the number is reached. Each run of a command is killed up to five times, and then runs to its end."""
-        while sum(self.points.values()) < kills:
-            asyncio.run(self._inside(self._grow))
+    @property
+    def is_over(self) -> bool:
+        """Whether the number of kills is reached."""
+        return self.points.total() >= self._kills
+
+    def run(self, server: VaultServer) -> None:
+        """Kill the commands of one vault. Each run of a command is killed up to five times, and then runs to its end."""
+        self._server = server
+        self._files = ArchiveFiles(server.directory / "archive")
+        self._files.directory.mkdir()
+        for before in asyncio.run(self._inside(self._grow)):
+            self._before = before
             for name in self._took:
                 for _ in range(MAX_KILLS_OF_A_RUN if name in self._kills_of else 0):
                     if not self._killed(name):
@@ -78,9 +89,11 @@ class Schedule:
                 else:
                     self._finish(name)
                 self._check(name)
-            print(
-                f"  {sum(self.points.values())} kills, {self._rows} rows, {len(self.violations)} violations", flush=True
-            )
+                self.violations += asyncio.run(self._inside(self._unfinished, name))
+            reached = ", ".join(f"{count} {point}" for point, count in sorted(self.points.items()))
+            print(f"  {self.points.total()} kills, {len(self.violations)} violations: {reached}", flush=True)
+            if self.is_over:
+                return
 
     def _killed(self, name: str) -> bool:
         """Start a command and kill it. Return False if it ended before."""
@@ -110,7 +123,10 @@ class Schedule:
 
     def _start(self, name: str) -> ForkedProcess | subprocess.Popen[bytes]:
         directory = str(self._files.directory)
-        added = {"archive-audit": ["--out", directory], "drop-archived": ["--archive", directory]}
+        added = {
+            "archive-audit": ["--out", directory, "--before", self._before],
+            "drop-archived": ["--archive", directory],
+        }
         of_verify = ["--archive", directory] if self._files.numbers() else []
         command = [sys.executable, "-m", "vsqlvault", name, "--config", str(self._server.directory / "vault.toml")]
         command += ["--vkey", str(KEY.verifier), *added.get(name, of_verify)]
@@ -125,19 +141,34 @@ class Schedule:
         statement = f"DELETE FROM {{}}leases WHERE name = '{LEASE}'"
         self._server.query(sqlite=statement.format(""), postgresql=statement.format("vault."))
 
-    async def _inside(self, work: Callable[[Vault], Awaitable[Result]]) -> Result:
+    async def _inside(self, work: Callable[..., Awaitable[Result]], *arguments: str) -> Result:
         async with open_vault(load_settings(self._server.directory / "vault.toml")) as vault:
-            return await work(vault)
+            return await work(vault, *arguments)
 
-    async def _grow(self, vault: Vault) -> None:
-        at = (await vault.queue.read()).now - OLD
-        for _ in range(self._each // AT_ONCE):
-            numbers = range(self._rows, self._rows + AT_ONCE - 8)
+    async def _grow(self, vault: Vault) -> list[str]:
+        """Write the old rows of each archive. Return a time after the checkpoint of each."""
+        at, ends = (await vault.queue.read()).now - OLD, list[str]()
+        for first in range(0, self._each * ARCHIVES, AT_ONCE):
+            numbers = range(first, first + AT_ONCE - 8)
             rows = tuple(an_access_record(at=at, request_id=f"{n:032x}", operation=Operation.RETRIEVE) for n in numbers)
-            gone = tuple(a_purge_record(an_entry(f"k{self._rows}-{n}"), purged_at=at) for n in range(8))
+            gone = tuple(a_purge_record(an_entry(f"k{first}-{n}"), purged_at=at) for n in range(8))
             await vault.queue.commit(Write(rows, purges=gone))
-            self._rows += AT_ONCE
-        await vault.log.sequencer.sequence()
+            if (first + AT_ONCE) % self._each == 0:
+                await vault.log.sequencer.sequence()
+                await asyncio.sleep(BETWEEN_SECONDS)
+                ends.append(format_time((await vault.queue.read()).now))
+                await asyncio.sleep(BETWEEN_SECONDS)
+        return ends
+
+    async def _unfinished(self, vault: Vault, name: str) -> list[str]:
+        """Return that a command which ran to its end archived or dropped nothing."""
+        newest = (await vault.storage.archives())[-1:]
+        if not newest:
+            return [f"{name} ended, and there is no archive"]
+        drop = await newest_drop(vault.storage, newest[0].number)
+        if (drop is not None and drop[1].state == ENDED) != (name == "drop-archived"):
+            return [f"{name} ended, and the drop of archive {newest[0].number} is {drop and drop[1].state}"]
+        return []
 
     async def _point_of(self, vault: Vault) -> str:
         """Return how far the killed command had come."""
@@ -177,22 +208,21 @@ class Schedule:
         return found
 
 
-def campaign(url: str | None, chosen: argparse.Namespace) -> list[str]:
-    """Run a schedule on a new storage, and return its violations."""
-    with tempfile.TemporaryDirectory() as name:
-        environment: Mapping[str, str] = {"SIGNING": KEY.reveal()}
-        server = VaultServer(Path(name), settings=SETTINGS, database_url=url, environment=environment)
-        os.environ |= {**environment, "VSQL_VAULT_API_KEY": server.admin_key}
-        schedule, began = Schedule(server, chosen.seed, chosen.rows, chosen.commands), time.monotonic()
-        schedule.run(chosen.kills)
-        product = server.database_url.partition(":")[0]
-        seconds = time.monotonic() - began
-        print(
-            f"{product}: {sum(schedule.points.values())} kills, {len(schedule.violations)} violations, {seconds:.0f} s"
-        )
-        for point, count in sorted(schedule.points.items()):
-            print(f"  {count:4} {point}", flush=True)
-        return schedule.violations
+def campaign(new_url: Callable[[], str | None], chosen: argparse.Namespace) -> list[str]:
+    """Run a schedule on new storages, and return its violations."""
+    schedule, began = Schedule(chosen), time.monotonic()
+    while not schedule.is_over:
+        with tempfile.TemporaryDirectory() as name:
+            environment: Mapping[str, str] = {"SIGNING": KEY.reveal()}
+            server = VaultServer(Path(name), settings=SETTINGS, database_url=new_url(), environment=environment)
+            os.environ |= {**environment, "VSQL_VAULT_API_KEY": server.admin_key}
+            schedule.run(server)
+            product = server.database_url.partition(":")[0]
+    seconds = time.monotonic() - began
+    print(f"{product}: {schedule.points.total()} kills, {len(schedule.violations)} violations, {seconds:.0f} s")
+    for point, count in sorted(schedule.points.items()):
+        print(f"  {count:4} {point}", flush=True)
+    return schedule.violations
 
 
 def main() -> int:
@@ -208,10 +238,10 @@ def main() -> int:
     chosen = parser.parse_args()
     found: list[str] = []
     if "sqlite" in chosen.storage:
-        found += campaign(None, chosen)
+        found += campaign(lambda: None, chosen)
     if "postgresql" in chosen.storage:
         with PostgresServer() as postgres:
-            found += campaign(postgres.url(postgres.create_database()), chosen)
+            found += campaign(lambda: postgres.url(postgres.create_database()), chosen)
     for each in found:
         print(each)
     return 1 if found else 0
