@@ -133,7 +133,7 @@ class CommitQueue:
         return {"read": self.reads.waiting, "commit": self.writes.waiting + self._seen.waiting}
 
     def _goes_first(self, write: Write) -> bool:
-        return self._takes_one and bool(write.access) and self.fair_queue.goes_ahead(write.access[0].app)
+        return bool(write.access) and self.fair_queue.goes_ahead(write.access[0].app)
 
     def commit_seen(self, seen: SeenWrite) -> Outcome[Snapshot | None]:
         """Commit a write about an entry that was read before. None: nothing was committed, so read first.
@@ -142,7 +142,7 @@ class CommitQueue:
         """
         write = seen.write
         size = _bytes_of(write) if write.changes else 0
-        return self._seen.enqueue(seen, size, goes_first=self._goes_first(write))
+        return self._seen.enqueue(seen, size, goes_first=self._takes_one and self._goes_first(write))
 
     def read(
         self, key: EntryKey | None = None, *, with_value: bool = False, app: str | None = None
@@ -167,7 +167,7 @@ class CommitQueue:
             StorageFull: there is no room for the entry that it stores, and nothing of it was committed.
         """
         size = _bytes_of(write) if write.changes else 0
-        return self.writes.enqueue(write, size, goes_first=self._goes_first(write))
+        return self.writes.enqueue(write, size, goes_first=self._takes_one and self._goes_first(write))
 
     async def commit_all(self, writes: Sequence[Write]) -> list[WriteOutcome | VaultError]:
         """Return the result of ``commit`` for each write, in order. An error is returned, not raised."""
