@@ -15,8 +15,10 @@ from vsqlvault.service.audit.recorder import AuditContext
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.entries.requests import EntryView
 
-MAX_SEEN = 2_048
-"""The maximum number of entries that are kept, without their values: 4 MB with metadata of 1 KB, 18 MB with the largest."""
+MAX_READ, MAX_STORED = 2_048, 512
+"""The maximum numbers of entries that are kept because they were read, and because they were stored. Together, without their
+values, they take 5 MB with metadata of 1 KB, 22 MB with the largest. Most stored entries are not read soon, so they must not
+take the places of those that are."""
 
 MAX_VALUE_BYTES = 64 * 1024
 """Larger values are read first: the storage gathers the values of a batch in memory before it returns them."""
@@ -31,32 +33,42 @@ class SeenEntries:
     """
 
     def __init__(
-        self, queue: CommitQueue, loader: EntryLoader, authorizer: Authorizer, max_seen: int = MAX_SEEN
+        self,
+        queue: CommitQueue,
+        loader: EntryLoader,
+        authorizer: Authorizer,
+        *,
+        max_read: int = MAX_READ,
+        max_stored: int = MAX_STORED,
     ) -> None:
         self._queue = queue
         self._loader = loader
         self._authorizer = authorizer
-        self._max_seen = max_seen
-        self._entries: dict[EntryKey, Entry] = {}
+        self._max_read = max_read
+        self._max_stored = max_stored
+        self._read: dict[EntryKey, Entry] = {}
+        self._stored: dict[EntryKey, Entry] = {}
         self._valid_for = timedelta(seconds=loader.max_clock_age_seconds)
 
     def entry(self, key: EntryKey) -> Entry | None:
         """Return the entry, if a request has read or stored it."""
-        return self._entries.get(key)
+        return self._read.get(key) or self._stored.get(key)
 
     def keep(self, key: EntryKey, entry: Entry) -> None:
-        """Keep an entry that a request has just read or stored."""
-        entries = self._entries
-        entries.pop(key, None)
-        if entry.value_size > MAX_VALUE_BYTES:
-            return
-        entries[key] = entry
-        if len(entries) > self._max_seen:
-            del entries[next(iter(entries))]
+        """Keep an entry that a request has just read."""
+        self.forget(key)
+        _add(self._read, key, entry, self._max_read)
+
+    def keep_stored(self, key: EntryKey, entry: Entry) -> None:
+        """Keep an entry that a request has just stored. A replaced entry that was read keeps its place among those."""
+        kept, limit = (self._read, self._max_read) if key in self._read else (self._stored, self._max_stored)
+        self.forget(key)
+        _add(kept, key, entry, limit)
 
     def forget(self, key: EntryKey) -> None:
         """Drop an entry that was purged."""
-        self._entries.pop(key, None)
+        self._read.pop(key, None)
+        self._stored.pop(key, None)
 
     def assume(self, context: AuditContext, key: EntryKey, seen: Entry) -> LoadedEntry | None:
         """Return what a load would find if nothing had changed. None where that cannot be assumed, or the entry has ended."""
@@ -78,8 +90,8 @@ class SeenEntries:
         if loaded.expires_at is not None and loaded.expires_at < until:
             until = loaded.expires_at
         snapshot = await self._queue.commit_seen(SeenWrite(seen, until, write, with_value, is_intact))
-        if snapshot is None and self._entries.get(seen.key) is seen:
-            del self._entries[seen.key]
+        if snapshot is None and self.entry(seen.key) is seen:
+            self.forget(seen.key)
         return snapshot
 
     async def require_changed(self, context: AuditContext, seen: Entry, loaded: LoadedEntry, error: VaultError) -> None:
@@ -120,3 +132,11 @@ class SeenEntries:
         if snapshot is None:
             return None
         return EntryView(entry, loaded.expires_at or entry.expires_at, snapshot.value)
+
+
+def _add(kept: dict[EntryKey, Entry], key: EntryKey, entry: Entry, limit: int) -> None:
+    """Add an entry, unless its value is large, and drop the oldest one beyond the limit."""
+    if entry.value_size <= MAX_VALUE_BYTES:
+        kept[key] = entry
+        if len(kept) > limit:
+            del kept[next(iter(kept))]

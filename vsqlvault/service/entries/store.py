@@ -187,7 +187,7 @@ class EntryStore:
         self._predictor.learn(entry.purpose, absent=loaded.entry is None)
         self._integrity.forget((entry.key,))
         if write.changes and write.access[0].operation is Operation.STORE:
-            self._seen.keep(entry.key, entry)
+            self._seen.keep_stored(entry.key, entry)
             self._key_usage.note(entry.key_ref, loaded.snapshot.now)
 
     async def _replaced(self, call: Call, loaded: LoadedEntry, *, is_seen: bool) -> ReplacedVersion | None:

@@ -320,12 +320,28 @@ async def test_the_oldest_entry_beyond_the_limit_is_dropped(scene) -> None:
     await scene.store("pay-2")
     loader: Any = SimpleNamespace(max_clock_age_seconds=1.0)
     authorizer: Any = None
-    kept = SeenEntries(scene.vault.queue, loader, authorizer, max_seen=1)
+    kept = SeenEntries(scene.vault.queue, loader, authorizer, max_read=1)
     entries = scene.vault.entries
     first, second = [(await entries.inspect(scene.owner, EntryKey("card", name))).entry for name in ("pay-1", "pay-2")]
     kept.keep(first.key, first)
     kept.keep(second.key, second)
     assert (kept.entry(first.key), kept.entry(second.key)) == (None, second)
+
+
+async def test_stored_entries_do_not_take_the_place_of_one_that_was_read(scene) -> None:
+    await scene.store("pay-1")
+    await scene.store("pay-2")
+    loader: Any = SimpleNamespace(max_clock_age_seconds=1.0)
+    authorizer: Any = None
+    kept = SeenEntries(scene.vault.queue, loader, authorizer, max_read=1, max_stored=1)
+    entries = scene.vault.entries
+    first, second = [(await entries.inspect(scene.owner, EntryKey("card", name))).entry for name in ("pay-1", "pay-2")]
+    kept.keep(first.key, first)
+    kept.keep_stored(second.key, second)
+    assert (kept.entry(first.key), kept.entry(second.key)) == (first, second)
+    replaced = replace(first, version=2)
+    kept.keep_stored(first.key, replaced)
+    assert (kept.entry(first.key), kept.entry(second.key)) == (replaced, second)
 
 
 async def test_a_retrieval_that_moves_the_expiry_undoes_no_replacement(scene, monkeypatch: pytest.MonkeyPatch) -> None:
