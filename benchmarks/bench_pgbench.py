@@ -27,6 +27,9 @@ from tests.support.server import VaultServer
 
 TARGET = 1.0
 OPERATIONS = {"GET": "read", "PUT": "create"}
+PGBENCH_TIMES = 8
+"""pgbench does this many times the requests of a turn, because each turn of it opens its connections, which costs much."""
+
 NEW = range(1_000_000_000, 2_000_000_000)
 """Numbers of entries that pgbench has not stored."""
 
@@ -73,7 +76,7 @@ def pgbench_turn(server: PostgresServer, url: str, method: str, options: argpars
     """Measure transactions of pgbench."""
     postmaster = server.processes()[0].pid
     numbers = NEW if method == "PUT" else range(ENTRIES)
-    each = options.requests // options.callers
+    each = PGBENCH_TIMES * options.requests // options.callers
     command: list[str | Path] = [
         server.program_directory / "pgbench",
         "-n",
