@@ -476,6 +476,18 @@ def test_an_unknown_word_suggests_the_nearest(run: Run, words: tuple[str, ...], 
     assert f"did you mean {nearest}?" in done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("report", "--fromat", "html"), "vsql-vault report: unknown argument '--fromat'\n"),
+     (("rm", "card/x", "--vkeys=k"), "vsql-vault rm: unknown argument '--vkeys'\n"),
+     (("log", "access", "--sinse", "1h"), "vsql-vault log access: unknown argument '--sinse'; did you mean --since?\n")],
+)  # fmt: skip
+def test_an_unknown_option_suggests_one_of_its_own_command(run: Run, words: tuple[str, ...], said: str) -> None:
+    done = run(*words)
+    command = said.partition(":")[0]
+    assert (done.code, done.err) == (2, f"{said}Try '{command} --help'.\n")
+
+
 def test_no_option_takes_a_value_or_a_credential(run: Run) -> None:
     """Other users of the host read arguments, and shells keep them."""
     for command in ("put", "get", "rm"):

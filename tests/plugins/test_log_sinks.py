@@ -118,6 +118,21 @@ class TestFile:
         both = indexes((tmp_path / "old.ndjson").read_bytes()) + indexes((tmp_path / "siem.ndjson").read_bytes())
         assert both == list(range(len(both)))
 
+    def test_the_log_names_the_export_that_fails(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        async def main() -> None:
+            folder = tmp_path / "later"
+            folder.mkdir()
+            async with exporting(tmp_path, kind="file", path=str(folder / "siem.ndjson")) as vault:
+                vault.log.observers.open_sinks()
+                folder.rmdir()
+                with pytest.raises(PluginFailed):
+                    await vault.log.observers.deliver()
+                folder.mkdir()
+
+        asyncio.run(main())
+        failed = [record for record in caplog.records if record.message == "plugin failed"]
+        assert {record.plugin for record in failed} == {"export:siem"}  # type: ignore[attr-defined]
+
     def test_a_line_that_was_interrupted_stays_a_line_of_its_own(self, tmp_path: Path) -> None:
         (tmp_path / "siem.ndjson").write_bytes(b'{"index":0,"le')
         delivered(tmp_path, kind="file", path=str(tmp_path / "siem.ndjson"))

@@ -29,7 +29,7 @@ from vsqlvault.proof.credential_replay import CredentialReplay, VaultReplay
 from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
-from vsqlvault.proof.receipt import ReceiptInvalid, check_receipt
+from vsqlvault.proof.receipt import ReceiptInvalid, check_answer
 from vsqlvault.proof.table_check import StateFinding
 from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
@@ -345,9 +345,9 @@ async def _with_storage(settings: Settings, work: Callable[[Storage], Awaitable[
         await storage.close()
 
 
-def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> Checked:
+def _verify_receipt(document: dict[str, Any], keys: Sequence[VerifierKey]) -> Checked:
     try:
-        shown = check_receipt(receipt, keys)
+        shown = check_answer(document, keys)
     except ReceiptInvalid as invalid:
         return Checked("receipt", False, [f"THE RECEIPT DOES NOT VERIFY: {invalid}"], {"findings": [str(invalid)]})
     row = shown.row
@@ -357,7 +357,7 @@ def _verify_receipt(receipt: dict[str, Any], keys: Sequence[VerifierKey]) -> Che
         f"  method       {row['method']}, reason {row['reason']}, by {row['app']}",
         f"  entry hash   {row['proof_hash']}",
     ]
-    if reached := receipt.get("not_reached"):
+    if reached := document.get("receipt", document).get("not_reached"):
         lines.append("The purge does not reach: " + ", ".join(map(str, reached)))
     found = {"origin": shown.head.origin, "index": shown.index, "size": shown.head.size, "row": row}
     return Checked("receipt", True, lines, found)
@@ -453,7 +453,7 @@ def _is_file(text: str) -> bool:
 
 
 def _document_in(path: Path) -> dict[str, Any] | None:
-    """Return the receipt in a file, alone or in a response of DELETE, attestation or access review; None for anything else."""
+    """Return a receipt, alone or in a response of DELETE, attestation or access review; None for any other file."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES)
@@ -475,7 +475,7 @@ def _document_in(path: Path) -> dict[str, Any] | None:
     receipt = document.get("receipt", document)
     if not isinstance(receipt, dict) or receipt.get("format") != RECEIPT:
         raise CannotVerify(f"{path}: expected a receipt with the format {RECEIPT}, an attestation or an access review")
-    return receipt
+    return dict(document)
 
 
 def _kept(path: Path) -> list[str]:

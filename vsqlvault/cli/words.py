@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 _INVALID_CHOICE = re.compile(
     r"(argument (?P<argument>.*): )?invalid choice: '(?P<word>.*)' \(choose from .*\)", re.DOTALL
 )
-_UNRECOGNIZED = re.compile(r"unrecognized arguments: (?P<words>.*)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,9 +29,12 @@ class Parser(argparse.ArgumentParser):
             add_arguments(self)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
-        """Parse as argparse does."""
+        """Parse as argparse does, and reject an unknown argument where it stands: its command knows the nearest option."""
         self.complete()
-        return super().parse_known_args(*arguments, **options)
+        found, unknown = super().parse_known_args(*arguments, **options)
+        if unknown:
+            self._reject(unknown[0].partition("=")[0])
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print a sentence and where to read more, and exit with 2."""
@@ -42,11 +44,11 @@ class Parser(argparse.ArgumentParser):
         if match := _INVALID_CHOICE.fullmatch(message):
             known = sorted(commands_of(self)) or self._choices(match["argument"])
             return f"unknown word {match['word']!r}{_suggested(match['word'], known)}"
-        if match := _UNRECOGNIZED.fullmatch(message):
-            word = match["words"].split()[0].partition("=")[0]
-            near = _close_matches(word, every_option(self))
-            return f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}"
         return message
+
+    def _reject(self, word: str) -> NoReturn:
+        near = _close_matches(word, options_of(self))
+        self.error(f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}")
 
     def _choices(self, argument: str | None) -> list[str]:
         """Return the choices of an argument, by its name in an error."""
@@ -75,12 +77,6 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 def options_of(parser: argparse.ArgumentParser) -> list[str]:
     """Return the options of a parser."""
     return [option for action in actions_of(parser) for option in action.option_strings]
-
-
-def every_option(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the options of a parser and of the commands below it."""
-    below = [option for command in commands_of(parser).values() for option in every_option(command)]
-    return sorted({*options_of(parser), *below})
 
 
 def _suggested(word: str, known: list[str]) -> str:

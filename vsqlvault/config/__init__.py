@@ -2,6 +2,7 @@
 
 from vsqlvault.config.auth import ApiKeySettings, AuthSettings, Grant
 from vsqlvault.config.loading import checked_table, load_settings, with_plugin_settings
+from vsqlvault.config.output_paths import require_directory
 from vsqlvault.config.schema import settings_schema
 from vsqlvault.config.sections import APP_NAME, App, PluginSettings, PublicSection, Section
 from vsqlvault.config.settings import (
@@ -34,6 +35,7 @@ __all__ = [
     "TlsSettings",
     "checked_table",
     "load_settings",
+    "require_directory",
     "settings_schema",
     "with_plugin_settings",
 ]

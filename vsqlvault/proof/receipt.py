@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from vsqlvault.model.purge import PurgeRecord
@@ -14,6 +15,10 @@ from vsqlvault.proof.tree import ProofInvalid, check_inclusion, leaf_hash
 from vsqlvault.quick_dataclass import dataclass
 
 FORMAT = "vsqlvault-receipt-v1"
+
+
+MAX_SHOWN = 80
+"""Characters of a value in an error."""
 
 
 class ReceiptInvalid(ValueError):
@@ -75,3 +80,36 @@ def check_receipt(receipt: Any, keys: Collection[VerifierKey]) -> ShownPurge:
     if receipt.get("purge") != row or receipt.get("entry_hash") != row.get("proof_hash"):
         raise ReceiptInvalid("expected purge and entry_hash to match the leaf, found a difference")
     return ShownPurge(row, index, head)
+
+
+def check_answer(document: Mapping[str, Any], keys: Collection[VerifierKey]) -> ShownPurge:
+    """Return the content of a receipt, alone or in the response of DELETE, whose other members must say the same.
+
+    A member that the response does not have is not compared. One that the row does not have must be null.
+
+    Raises:
+        ReceiptInvalid: as ``check_receipt``, or with the first member that differs.
+    """
+    if "receipt" not in document:
+        return check_receipt(document, keys)
+    shown = check_receipt(document["receipt"], keys)
+    for name, value in document.items():
+        proven = shown.row.get(name)
+        if name != "receipt" and not _is_same(value, proven):
+            raise ReceiptInvalid(
+                f"{_text(name)} next to the receipt is {_text(value)}, and the row in the receipt has {_text(proven)}"
+            )
+    return shown
+
+
+def _is_same(value: Any, proven: Any) -> bool:
+    """Whether a member is that of the row, where a long string can be its hash and size."""
+    if isinstance(proven, dict) and isinstance(value, str):
+        data = value.encode(errors="surrogatepass")
+        value = {"sha256": sha256(data).hexdigest(), "size": len(data)}
+    return json.dumps(value, sort_keys=True) == json.dumps(proven, sort_keys=True)
+
+
+def _text(value: Any) -> str:
+    text = "no value" if value is None else json.dumps(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -168,6 +168,17 @@ def test_a_receipt_holds_and_with_anything_changed_does_not():
         verify_audit.check_receipt(good, [])
 
 
+def test_members_next_to_a_receipt_are_those_of_its_row(tmp_path, capsys):
+    good = {**a_receipt()["purge"], "scrubbed_at": None, "receipt": a_receipt()}
+    file = tmp_path / "answer.json"
+    for name in (*good["receipt"]["purge"], "scrubbed_at", "more"):
+        file.write_text(json.dumps({**good, name: "changed"}))
+        assert verify_audit.main([str(file), "--vkey", KEY]) == 1
+        assert f'"{name}" next to the receipt' in capsys.readouterr().out
+    file.write_text(json.dumps(good))
+    assert verify_audit.main([str(file), "--vkey", KEY]) == 0
+
+
 def test_rows_and_the_checkpoint_to_keep_are_written_and_nothing_is_overwritten(tmp_path, capsys):
     def command(given, *more):
         with zipfile.ZipFile(tmp_path / "audit.zip", "w") as archive:

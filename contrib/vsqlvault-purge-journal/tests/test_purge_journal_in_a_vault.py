@@ -172,6 +172,10 @@ def test_the_vault_does_not_start_without_its_journal(
             '[plugins.purge-journal]\npath = "/tmp/j"\nfsync = false',
             "plugins.purge-journal.fsync: expected a known key, found an unknown one",
         ),
+        (
+            '[plugins.purge-journal]\npath = "/nonexistent/j"',
+            "plugins.purge-journal.path: expected a file in a directory that exists, found no directory /nonexistent",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_one_sentence(site: Site, table: str, sentence: str) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vsqlvault.config import Settings
+from vsqlvault.config import Settings, require_directory
 from vsqlvault.durable_file import sync_directory
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
@@ -214,8 +214,10 @@ class FileAnchorPlugin:
 
     @hookimpl
     def vault_anchors(self, settings: Settings) -> list[Anchor]:
-        """Return the anchor, if a file is configured."""
+        """Return the anchor, if a file is configured. Raises SettingsInvalid."""
         chosen: FileAnchorSettings = settings.plugin(NAME)
+        if chosen.path:
+            require_directory(f"plugins.{NAME}.path", Path(chosen.path))
         self._anchor = FileAnchor(Path(chosen.path), chosen.interval_seconds) if chosen.path else None
         return [self._anchor] if self._anchor else []
 

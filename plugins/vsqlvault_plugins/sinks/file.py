@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vsqlvault.config import Section
+from vsqlvault.config import Section, require_directory
 from vsqlvault.durable_file import sync_directory
 from vsqlvault.interfaces.log_sink import ExportedRow, LogSink, LogSinkKind
 
@@ -54,6 +54,7 @@ class FileSinks(LogSinkKind):
     name = "file"
     model = FileSinkSettings
 
-    def open(self, name: str, chosen: FileSinkSettings) -> LogSink:  # noqa: ARG002 - the path is enough
-        """See ``LogSinkKind.open``."""
+    def open(self, name: str, chosen: FileSinkSettings) -> LogSink:
+        """See ``LogSinkKind.open``. Raises SettingsInvalid."""
+        require_directory(f"export.{name}.path", Path(chosen.path))
         return FileSink(Path(chosen.path))

@@ -85,6 +85,21 @@ UNUSABLE = {
         {},
         "plugins.block: expected storage-sqlit to be installed, found no such plugin (did you mean storage-sqlite?)",
     ),
+    "an export to a file in no directory": (
+        '[[export]]\nname = "agent"\nkind = "file"\npath = "/nonexistent/dir/x"',
+        {},
+        "export.agent.path: expected a file in a directory that exists, found no directory /nonexistent/dir",
+    ),
+    "an export to a directory": (
+        '[[export]]\nname = "agent"\nkind = "file"\npath = "/tmp"',
+        {},
+        "export.agent.path: expected a file, found a directory /tmp",
+    ),
+    "an anchor in no directory": (
+        '[plugins.file-anchor]\npath = "/nonexistent/dir/x"',
+        {},
+        "plugins.file-anchor.path: expected a file in a directory that exists, found no directory /nonexistent/dir",
+    ),
     "an empty bootstrap key": (
         '[auth]\napi_key_env = "VSQL_VAULT_API_KEY"',
         {"API_KEY": ""},

@@ -23,6 +23,7 @@ from vsqlvault import cli
 from vsqlvault.config import load_settings
 from vsqlvault.durable_file import durable_file
 from vsqlvault.errors import TreeDamaged
+from vsqlvault.http.schemas.responses import purge_row
 from vsqlvault.model.entry import EntryKey, ValueEncoding
 from vsqlvault.model.principal import Role
 from vsqlvault.model.times import format_time, utc_now
@@ -76,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await vault.log.sequencer.sequence()
             receipt = await vault.log.reader.receipt_within(record, 0)
             (directory / "receipt.json").write_text(json.dumps(receipt), "utf-8")
-            (directory / "answer.json").write_text(json.dumps({"id": record.purge_id, "receipt": receipt}), "utf-8")
+            (directory / "answer.json").write_text(json.dumps({**purge_row(record), "receipt": receipt}), "utf-8")
 
     asyncio.run(fill())
     (directory / "vkey").write_text(f"{KEY.verifier}\n", "utf-8")
@@ -159,6 +160,15 @@ class TestVerify:
             assert code == 0
             assert "The receipt verifies" in said
             assert "card/e7" in said
+
+    def test_an_answer_to_delete_with_one_digit_changed(self, verify: Verify, here: Path) -> None:
+        answer = json.loads((here / "answer.json").read_text("utf-8"))
+        last = answer["proof_hash"][-1]
+        answer["proof_hash"] = answer["proof_hash"][:-1] + ("0" if last != "0" else "1")
+        (here / "answer.json").write_text(json.dumps(answer), "utf-8")
+        code, said = verify("answer.json", "--vkey", str(KEY.verifier))
+        assert code == 1
+        assert 'THE RECEIPT DOES NOT VERIFY: "proof_hash" next to the receipt is' in said
 
     def test_a_receipt_with_something_changed(self, verify: Verify, here: Path) -> None:
         text = (here / "receipt.json").read_text("utf-8")

@@ -170,7 +170,7 @@ class RowsToSink(_Rows):
         rows = [row(leaf.index, leaf.place.log, row_leaf(leaf.record)) for leaf in leaves if leaf.record]
         if rows:
             sink = self.open()
-            await _call(sink, partial(sink.deliver, rows))
+            await _call(self.name, partial(sink.deliver, rows))
 
 
 class PurgesToMethod(_Rows):

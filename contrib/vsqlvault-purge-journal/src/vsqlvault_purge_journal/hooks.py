@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from vsqlvault.config import Settings
+from vsqlvault.config import Settings, require_directory
 from vsqlvault.errors import SettingsInvalid
 from vsqlvault.hookspecs import PluginSettings, hookimpl
 from vsqlvault.interfaces.observer import Observer
@@ -70,8 +70,13 @@ class PurgeJournalPlugin:
 
     @hookimpl
     def vault_purge_methods(self, settings: Settings) -> list[PurgeMethod]:
-        """Return ``journalled-delete``, and remember the path: this is the only hook here with the settings."""
+        """Return ``journalled-delete``, and remember the path: this is the only hook here with the settings.
+
+        Raises:
+            SettingsInvalid: the directory of the journal does not exist.
+        """
         self._path = Path(settings.plugin(NAME).path)
+        require_directory(f"plugins.{NAME}.path", self._path)
         return [JournalledDelete(self.journal)]
 
     @hookimpl
