@@ -184,3 +184,34 @@ def test_the_command_writes_files(reported: VaultServer) -> None:
     assert (done.returncode, done.stdout) == (0, written)
     assert json.loads(data.read_bytes())["period"]["since"] == "2020-01-01T00:00:00Z"
     assert page.read_bytes().startswith(b"<!doctype html>")
+
+
+def by_the_command(server: VaultServer, as_of: str) -> Any:
+    environment = {**os.environ, "VSQL_VAULT_API_KEY": server.admin_key, "VSQL_VAULT_LOGGING__LEVEL": "error"}
+    command = ["report", "--config", server.directory / "vault.toml", "--as-of", as_of]
+    return json.loads(run_vault(command, server.directory, environment).stdout)
+
+
+DIFFER = {"system_state", "unused_credentials"}
+"""The command knows no sandbox, and no use of a credential that a server has not yet written."""
+SIGNED = ("attestations", "access_review", "user_accounts")
+
+
+def test_the_command_judges_as_the_server_does_and_without_a_key_not_at_all(reported: VaultServer) -> None:
+    assert reported.call(ADMIN, "POST", "/admin/attestations").status < 300
+    body = {"statement": "all grants are needed", "interval_days": 90}
+    assert reported.call(ADMIN, "POST", "/admin/access-reviews", json_body=body).status == 201
+    served = reported.call("auditor", "GET", "/compliance/report").json
+    written = by_the_command(reported, served["as_of"])
+    names = [name for name, each in served.items() if "exceptions" in each and name not in DIFFER]
+    assert {*SIGNED, "credentials"} <= set(names)
+    assert {name: written[name]["exceptions"] for name in names} == {name: served[name]["exceptions"] for name in names}
+    assert [written[name]["owner"] for name in SIGNED] == [served[name]["owner"] for name in SIGNED]
+    key = reported.directory / "vault-signing.key"
+    key.chmod(0o644)
+    try:
+        without = by_the_command(reported, served["as_of"])
+    finally:
+        key.chmod(0o600)
+    assert [without[name]["exceptions"] for name in SIGNED] == [served[name]["exceptions"] for name in SIGNED]
+    assert without["attestations"]["owner"].startswith("not verified here")

@@ -24,8 +24,10 @@ from vsqlvault.interfaces.evidence import (
     PurgeLag,
     RetiredKey,
 )
-from vsqlvault.interfaces.report_section import LogTree, Period, ReportContext, ReportSection, SelfTest
+from vsqlvault.interfaces.report_section import LogTree, Period, Probe, ReportContext, ReportSection, SelfTest
 from vsqlvault.interfaces.statistics import EntryStatistics, KeyRefUse, PurposeStatistics
+from vsqlvault.interfaces.storage import PolicySnapshot
+from vsqlvault.model.access import Action
 from vsqlvault.model.access_review import AccessList, AccessReview
 from vsqlvault.model.control import ControlState
 from vsqlvault.model.credential import KnownCredential
@@ -38,6 +40,8 @@ from vsqlvault.model.sandbox import StepState
 from vsqlvault.model.transparency import Checkpoint
 from vsqlvault.model.verification import RecordedVerification
 from vsqlvault.proof.access_review import digest_of_list
+from vsqlvault.service.access.probes import Probed
+from vsqlvault.service.compliance.access_lists import access_lists
 from vsqlvault.testing import T0, a_retention_policy, an_access_policy
 from vsqlvault.testing.samples import a_control_change, a_scrub, a_sweep, an_access_review, an_attestation
 from vsqlvault_plugins.report.certificates import Certificates
@@ -165,6 +169,7 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
         replace(LIVED, access_lists={"card": AccessList([("app", "batch", "", "card")])}),
     ),
     ("access_review", "the signature", replace(LIVED, review_faults={1: "its signature does not verify"})),
+    ("access_review", "the verifier key", replace(LIVED, signatures_verified=False)),
     ("access_review", "a signed review", replace(LIVED, access_reviews=[reviewed(note=None)])),
     ("access_review", "the person", replace(LIVED, access_reviews=[reviewed(by=None)])),
     ("database_roles", "the catalogue", replace(LIVED, database_access=None)),
@@ -183,6 +188,7 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
     ("user_accounts", "the review", replace(LIVED, access_reviews=[])),
     ("user_accounts", "the review of all", replace(LIVED, access_reviews=[reviewed("card")])),
     ("user_accounts", "the signature", replace(LIVED, review_faults={1: "its signature does not verify"})),
+    ("user_accounts", "the verifier key", replace(LIVED, signatures_verified=False)),
     ("user_accounts", "a recent review", replace(LIVED, access_reviews=[reviewed(due_at=T0)])),
     ("user_accounts", "the same accounts", replace(LIVED, role_list=AccessList([("admin", "mallory", "")]))),
     ("default_deny", "the tests", replace(LIVED, self_tests=())),
@@ -220,6 +226,7 @@ TAKEN_AWAY: list[tuple[str, str, ReportContext]] = [
         ),
     ),
     ("attestations", "the signature", replace(LIVED, attestations=[an_attestation(at=T0 - DAY, note=None)])),
+    ("attestations", "the verifier key", replace(LIVED, signatures_verified=False)),
     ("attestations", "a valid signature", replace(LIVED, attestation_faults={1: "its signature does not verify"})),
     (
         "attestations",
@@ -278,6 +285,31 @@ def test_a_sandbox_that_is_not_known_is_no_exception_and_the_server_is_named() -
         "not_assessed",
         "not assessed by this command: ask the server (GET /compliance/report)",
     )
+
+
+@pytest.mark.parametrize("name", ["access_review", "user_accounts", "attestations"])
+def test_signatures_that_cannot_be_verified_are_no_exception(name: str) -> None:
+    member = asyncio.run(_written(SECTIONS[name], replace(LIVED, signatures_verified=False)))
+    assert (member["result"], member["exceptions"]["count"]) == ("not_assessed", 0)
+    assert member["owner"].startswith("not verified here")
+
+
+PURGED_BY_VAULT = replace(
+    evidence(access=[rows("purge", app="vsqlvault")]),
+    probes=[Probe("card", "tellers", "owner", Action.PURGE, False, False, "no-rule")],
+)
+
+
+@pytest.mark.parametrize(("apps", "accused"), [((), []), (("vsqlvault",), ["vsqlvault"])])
+def test_the_vault_itself_is_under_review_only_if_an_app_has_its_name(
+    apps: tuple[str, ...], accused: list[str]
+) -> None:
+    credentials = [known(app=each, purposes=frozenset()) for each in apps]
+    member = asyncio.run(_written(SECTIONS["access_review"], replace(PURGED_BY_VAULT, credentials=credentials)))
+    assert [each["who"] for each in member["exceptions"]["listed"] if "no longer" in each["what"]] == accused
+    policies = PolicySnapshot(1, {}, {"card": a_retention_policy()})
+    lists = access_lists(policies, PURGED_BY_VAULT.evidence, Probed((), complete=True), credentials, T0)
+    assert [app for _, app in lists.by_purpose["card"].did] == accused
 
 
 def test_every_section_has_a_claim_test() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.interfaces.statistics import EntryStatistics
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.principal import Role
+from vsqlvault.model.sandbox import StepState
 from vsqlvault.testing import T0
 from vsqlvault_plugins.report.credentials import MAX_LISTED, Credentials
 
@@ -24,8 +26,11 @@ def known(name: str, **fields: Any) -> KnownCredential:
     return KnownCredential(**made | fields)
 
 
-def written(*credentials: KnownCredential, at: Any = T0) -> Any:
-    context = ReportContext(at, EntryStatistics({}, 0, 0, {}), None, {}, {}, credentials)
+SERVES = (StepState("no_new_privileges", "on", "set"),)
+
+
+def written(*credentials: KnownCredential, at: Any = T0, hardening: Sequence[StepState] = SERVES) -> Any:
+    context = ReportContext(at, EntryStatistics({}, 0, 0, {}), None, {}, {}, credentials, hardening=hardening)
     return asyncio.run(Credentials(90).write(context))
 
 
@@ -140,6 +145,16 @@ def test_a_key_that_the_environment_of_the_process_shows_is_an_exception() -> No
         (f"env:{name}", "readable in the environment of the process")
     ]
     assert whats(written(known("env:NOT_IN_THE_ENVIRONMENT", **GOOD))) == []
+
+
+def test_a_command_does_not_assess_its_own_environment() -> None:
+    report = written(known(f"env:{next(iter(shown_environment()))}", **GOOD), hardening=())
+    assert (report["result"], report["exceptions"]["count"]) == ("not_assessed", 0)
+    assert "ask the server" in report["owner"]
+
+
+def test_a_command_assesses_credentials_that_are_not_in_its_environment() -> None:
+    assert written(known("stored", **GOOD), hardening=())["result"] == "supports"
 
 
 def shown_environment() -> set[str]:

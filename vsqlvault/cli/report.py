@@ -38,7 +38,7 @@ def write_report(options: argparse.Namespace, read_settings: Callable[[argparse.
     from vsqlvault.service.compliance.evidence_bundle import report_file  # noqa: PLC0415
 
     async def run() -> tuple[dict[str, Any], str | None]:
-        async with open_vault(read_settings(options), signs=False, creates=False, hardening=()) as vault:
+        async with open_vault(read_settings(options), signs=False, verifies=True, creates=False, hardening=()) as vault:
             call = Call(SYSTEM, secrets.token_hex(16))
             written = await vault.compliance.report.write(call, options.as_of, since=options.since, until=options.until)
             newest = await vault.storage.newest_checkpoint()

@@ -186,6 +186,9 @@ class ReportContext:
     review_faults: Mapping[int, str] = field(default_factory=dict, kw_only=True)
     """Why a review of ``access_reviews`` does not verify, by number. A review whose ``note`` is None is not signed."""
 
+    signatures_verified: bool = field(default=True, kw_only=True)
+    """False if the writer of the report has no verifier key: then no signature of these documents was verified."""
+
     database_access: DatabaseAccess | None = field(default=None, kw_only=True)
     """Who can reach the stored tables without the vault, as of now. None if the storage does not know."""
 

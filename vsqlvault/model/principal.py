@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import field, replace
 from enum import StrEnum
 
@@ -67,6 +68,14 @@ class Principal:
 
 SYSTEM = Principal(app="vsqlvault", method=SYSTEM_METHOD, credential_id="system", roles=frozenset({Role.ADMIN}))
 """The vault itself, for sweeps on the timer. No credential has this method."""
+
+
+def is_internal(app: str | None, known: Collection[str]) -> bool:
+    """Whether an audit row with this app is of the vault itself. ``known`` are the apps of the known credentials.
+
+    An app with a credential can have the same name. It is not internal.
+    """
+    return app == SYSTEM.app and app not in known
 
 
 @dataclass(slots=True)

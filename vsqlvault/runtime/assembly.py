@@ -253,7 +253,7 @@ def _log(core: Core) -> LogServices:
         verifier=LogVerifier(
             storage=core.storage,
             queue=core.queue,
-            keys=[each.verifier for each in (signer, core.signing.previous) if each],
+            keys=core.signing.verifiers,
             interval_hours=core.settings.audit.verify_interval_hours,
             check_seconds=core.tuning.log_verification_check_seconds,
         ),

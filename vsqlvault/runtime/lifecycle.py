@@ -39,28 +39,30 @@ async def open_vault(
     hardening: Sequence[StepState] = NOT_APPLIED,
     tuning: Tuning = DEFAULT_TUNING,
     signs: bool = True,
+    verifies: bool = False,
     creates: bool = True,
 ) -> AsyncIterator[Vault]:
     """Run a vault for the length of the block: storage open, schema current, plugins started. Background work is not included.
 
     ``plugins``: already loaded plugins of the settings; ``hardening``: the result of ``harden``; none: the sandbox of the
     server is not known, as in a command that writes a report. ``signs``: whether the signing key is loaded; a command that
-    signs nothing does not need it. ``creates``: whether a vault that does not exist is created.
+    signs nothing does not need it. ``verifies``: whether a vault that does not sign has the verifier keys of the settings, if
+    the signing keys can be read. ``creates``: whether a vault that does not exist is created.
 
     Raises:
         StartUpRefused: settings, plugins or storage are unusable.
         StorageUnavailable: the storage cannot be reached.
     """
     plugins = plugins or Plugins(settings)
-    signing = load_signing(settings.audit, default_file=settings.default_signing_key_file) if signs else Signing()
+    signing = _signing(settings, signs=signs, verifies=verifies)
     async with AsyncExitStack() as stack:
         storage = await open_storage(plugins, creates=creates)
         stack.push_async_callback(_close, storage)
         status = await migrate_at_start(storage, settings, creates=creates)
         if status.before != status.after:
             log.info("schema migrated", extra={"from": status.before, "to": status.after})
-        signing = await _fitting(signing, storage)
-        vault = assemble(plugins, storage, hardening, signing, tuning)
+        fitting = await _fitting(signing, storage)
+        vault = assemble(plugins, storage, hardening, fitting if signs else fitting.without_secrets(), tuning)
         await vault.log.sequencer.check_key()
         stack.push_async_callback(_stop_plugins, plugins)
         await plugins.start(storage.describe())
@@ -147,6 +149,18 @@ async def migrate_at_start(storage: Storage, settings: Settings, *, creates: boo
         if status.steps:
             return replace(status, steps=())
     return await storage.migrate()
+
+
+def _signing(settings: Settings, *, signs: bool, verifies: bool) -> Signing:
+    """Return the signing keys, or none. Raises SettingsInvalid: a key that signs is not available."""
+    if not signs and not verifies:
+        return Signing()
+    try:
+        return load_signing(settings.audit, default_file=settings.default_signing_key_file)
+    except SettingsInvalid:
+        if signs:
+            raise
+        return Signing()
 
 
 async def _fitting(signing: Signing, storage: Storage) -> Signing:

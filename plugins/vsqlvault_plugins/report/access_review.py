@@ -9,11 +9,11 @@ from typing import Any
 from vsqlvault.interfaces.report_section import Probe, ReportContext
 from vsqlvault.model.access import Action
 from vsqlvault.model.policy import ADMIN, OWNER, AccessPolicy
-from vsqlvault.model.principal import Role
+from vsqlvault.model.principal import Role, is_internal
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.access_review import digest_of_all, digest_of_list
 from vsqlvault_plugins.report.review_state import NEVER, Reviewed, review_of, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example, rows_not_at_hand
+from vsqlvault_plugins.report.shape import MAX_LISTED, NOT_VERIFIED, Finding, example, rows_not_at_hand
 
 ON_ENTRIES: Mapping[str, Action] = {
     "store": Action.STORE,
@@ -24,6 +24,9 @@ ON_ENTRIES: Mapping[str, Action] = {
     "purge": Action.PURGE,
 }
 """The audited operations on entries, with the action that a policy decides for each."""
+
+LIST = "list"
+"""A list needs the purpose, or a role. Policies decide which entries it contains; it may be empty."""
 
 OWNER_OF_REVIEW = "the person who reviews access at least every six months: not every purpose has a recorded review"
 
@@ -67,9 +70,11 @@ class AccessReview:
                 "for example entries under every policy in use. The apps with a purpose come from credentials that "
                 "are known in advance (not tokens). The apps that used it come from the granted rows of the period. "
                 "An app may no longer do what it did if no policy in use allows it: neither as owner of an entry, nor "
-                "by name, nor as an app with the purpose or the role admin. An app without a known credential is "
-                "taken to have the purpose. The population is the apps with a purpose and what the policies in use allow. A "
-                "review is what a person recorded and the vault signed: GET /admin/access-reviews/{number} returns it. It has "
+                "by name, nor as an app with the purpose or the role admin. For a list, the purpose or a role is enough. An "
+                "app that stored in the period and owns no entry now counts as an owner. An app without a known credential is "
+                "taken to have the purpose. The vault itself is no app. The population is the apps with a purpose and what the "
+                "policies in use allow. A review is what a person recorded and the vault signed: "
+                "GET /admin/access-reviews/{number} returns it. It has "
                 "changed since if the digest of who may is another one now."
             ),
             check=(
@@ -81,7 +86,7 @@ class AccessReview:
             population=sum(len(each.may) for each in lists.values()),
             exceptions=[*other, *unused],
             exceptions_count=count + len(other),
-            owner=None if is_reviewed else OWNER_OF_REVIEW,
+            owner=OWNER_OF_REVIEW if not is_reviewed else None if context.signatures_verified else NOT_VERIFIED,
             figures={
                 "all_policies_asked": context.probes_complete,
                 "purposes_reviewed": sum(each is not None for each in reviews.values()),
@@ -178,18 +183,19 @@ def _lost(context: ReportContext, purpose: str, used: Mapping[str, Mapping[str, 
         (app, operation)
         for app, numbers in sorted(used.items())
         for operation in sorted(numbers.keys() & ON_ENTRIES.keys())
-        if not _may_now(context, purpose, app, ON_ENTRIES[operation])
+        if not _may_now(context, purpose, app, operation)
     ]
 
 
-def _may_now(context: ReportContext, purpose: str, app: str, action: Action) -> bool:
-    owned = {
-        each.access_policy for each in context.evidence.holdings if each.purpose == purpose and each.owner_app == app
-    }
+def _may_now(context: ReportContext, purpose: str, app: str, operation: str) -> bool:
+    action = ON_ENTRIES[operation]
     known = [each for each in context.credentials if each.app == app]
     active = [each for each in known if each.state(context.as_of) == "active"]
     holds = not known or any(each.purposes is None or purpose in each.purposes for each in active)
     reads_all = action is Action.INSPECT and any(each.roles for each in active)
+    if operation == LIST:
+        return holds or reads_all
+    owned = _owned(context, purpose, app)
     kinds = {"outsider"} if active or not known else set()
     if holds:
         kinds |= {"purpose-holder"} | ({"admin"} if any(Role.ADMIN in each.roles for each in active) else set())
@@ -206,11 +212,25 @@ def _may_now(context: ReportContext, purpose: str, app: str, action: Action) -> 
     )
 
 
+def _owned(context: ReportContext, purpose: str, app: str) -> set[str]:
+    """Return the policies of the entries that an app owns, or every policy in use if all that it stored was purged."""
+    in_use = [each for each in context.evidence.holdings if each.purpose == purpose]
+    owned = {each.access_policy for each in in_use if each.owner_app == app}
+    has_stored = any(
+        (each.purpose, each.app, each.operation, each.outcome) == (purpose, app, "store", "granted")
+        for each in context.evidence.access
+    )
+    return {each.access_policy for each in in_use} if has_stored and not owned else owned
+
+
 def _used(context: ReportContext, purpose: str) -> dict[str, dict[str, Any]]:
     """Return, by app, its granted rows in the period: the number per operation, and the last one."""
     found: dict[str, dict[str, Any]] = {}
     last: dict[str, datetime] = {}
+    apps = {each.app for each in context.credentials}
     for each in sorted(context.evidence.access, key=lambda each: each.operation):
+        if is_internal(each.app, apps):
+            continue
         if each.purpose != purpose or each.app is None or each.outcome != "granted" or each.operation not in ON_ENTRIES:
             continue
         row = found.setdefault(each.app, {"rows": 0})

@@ -11,7 +11,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.attestation import Attestation
 from vsqlvault.model.times import format_time
 from vsqlvault.proof.attestation import digest_of
-from vsqlvault_plugins.report.shape import Finding, shown
+from vsqlvault_plugins.report.shape import NOT_VERIFIED, Finding, shown
 
 GRACE = timedelta(days=2)
 OWNER = "the person who verifies deletion every quarter"
@@ -60,7 +60,7 @@ class Attestations:
             measured="as_of",
             population=len(made),
             exceptions=exceptions,
-            owner=None if made else OWNER,
+            owner=OWNER if not made else None if context.signatures_verified else NOT_VERIFIED,
             figures={
                 "interval_days": self._interval.days,
                 "last_at": shown(newest.at if newest else None),

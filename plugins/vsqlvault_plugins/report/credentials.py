@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,8 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
 from vsqlvault.sandbox.environment import readable_variables
+from vsqlvault_plugins.report.shape import ASK_THE_SERVER, Finding
 from vsqlvault_plugins.report.shape import MAX_LISTED as LISTED
-from vsqlvault_plugins.report.shape import Finding
 
 MAX_LISTED = 1_000
 OF_VARIABLE = "env:"
@@ -33,7 +33,8 @@ class Credentials:
         active = [each for each in there if each.state(at) == "active"]
         active.sort(key=lambda each: _place(each, at))
         unknown = sum(each.is_strong is None for each in active)
-        exceptions = self._exceptions(active, at)
+        serves = bool(context.hardening)
+        exceptions = self._exceptions(active, at, _readable(active) if serves else frozenset())
         finding = Finding(
             title="Credentials",
             requirements=("8.3.2", "8.6.3"),
@@ -45,8 +46,9 @@ class Credentials:
                 "Credentials that are known in advance, as of the report's time. The age counts from the time at which "
                 "the key was made. A key is strong if the vault made it, or if it has at least 22 characters, 10 of "
                 "them different; of a key of which the settings have the digest, the vault does not know it. Keys from "
-                "environment variables stay in the memory of the process. Last uses are those known when the report is "
-                "written. Tokens are not included."
+                "environment variables stay in the memory of the process. Only a server knows whether its own environment "
+                "shows them; a command does not assess it. "
+                "Last uses are those known when the report is written. Tokens are not included."
             ),
             check=(
                 "GET /admin/api-keys has the stored keys, GET /admin/access-log?operation=credential-added those of the "
@@ -56,7 +58,7 @@ class Credentials:
             population=len(there),
             exceptions=exceptions[:LISTED],
             exceptions_count=len(exceptions),
-            owner=f"the owners of the apps: the strength of {unknown} credentials is not known" if unknown else None,
+            owner=_owner(active, unknown, serves=serves),
             figures={"strength_unknown": unknown},
         )
         return finding.member(context.period) | {
@@ -69,8 +71,9 @@ class Credentials:
             "active_not_listed": max(0, len(active) - MAX_LISTED),
         }
 
-    def _exceptions(self, active: Sequence[KnownCredential], at: datetime) -> list[dict[str, Any]]:
-        readable = _readable(active)
+    def _exceptions(
+        self, active: Sequence[KnownCredential], at: datetime, readable: Collection[str]
+    ) -> list[dict[str, Any]]:
         found: tuple[tuple[str, Callable[[KnownCredential], bool]], ...] = (
             (f"older than {self._max_age_days} days", lambda each: self._is_old(each, at)),
             ("the time at which it was made is not known", lambda each: _since(each, at) is None),
@@ -130,6 +133,14 @@ class Credentials:
 def _since(credential: KnownCredential, at: datetime) -> datetime | None:
     """Return when the credential was made, if that is known. Its first use shows only that it is not younger."""
     return credential.created_at if credential.created_at and credential.created_at <= at else None
+
+
+def _owner(active: Sequence[KnownCredential], unknown: int, *, serves: bool) -> str | None:
+    """Return who can assess what is not known here: the strength of keys, and the environment of the server."""
+    if unknown:
+        return f"the owners of the apps: the strength of {unknown} credentials is not known"
+    in_environment = any(each.credential_id.startswith(OF_VARIABLE) for each in active)
+    return ASK_THE_SERVER if in_environment and not serves else None
 
 
 def _readable(active: Sequence[KnownCredential]) -> frozenset[str]:

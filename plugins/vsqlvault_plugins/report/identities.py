@@ -12,7 +12,7 @@ from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.credential import KnownCredential
 from vsqlvault.model.times import format_time
 from vsqlvault_plugins.report.review_state import review_of_accounts, shown_review, unverified
-from vsqlvault_plugins.report.shape import MAX_LISTED, Finding, example, rows_not_at_hand, shown
+from vsqlvault_plugins.report.shape import MAX_LISTED, NOT_VERIFIED, Finding, example, rows_not_at_hand, shown
 
 UNUSED_DAYS = 90
 AUTHENTICATE = "authenticate"
@@ -51,7 +51,7 @@ class UserAccounts:
             measured="as_of",
             population=len(active),
             exceptions=exceptions,
-            owner=None if review else REVIEWER,
+            owner=REVIEWER if not review else None if context.signatures_verified else NOT_VERIFIED,
             figures={
                 **shown_review(review),
                 "by_role": _by_role(active),

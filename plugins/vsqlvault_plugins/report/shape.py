@@ -15,6 +15,11 @@ from vsqlvault.quick_dataclass import dataclass
 MAX_LISTED = 100
 LOG = "-log"
 """The end of the routes of the logs."""
+ASK_THE_SERVER = "not assessed by this command: ask the server (GET /compliance/report)"
+NOT_VERIFIED = (
+    "not verified here: no verifier key is known where this report was written. The server verifies the signatures (GET "
+    "/compliance/report), or vsql-vault verify with --vkey"
+)
 NOBODY = "nobody yet: there was nothing to examine"
 Result = Literal["supports", "exceptions", "not_assessed"]
 Measured = Literal["as_of", "period", "now"]

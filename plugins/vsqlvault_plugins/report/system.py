@@ -10,11 +10,10 @@ from typing import Any
 from vsqlvault.config import ServerSettings
 from vsqlvault.interfaces.report_section import ReportContext
 from vsqlvault.model.times import format_time
-from vsqlvault_plugins.report.shape import Finding
+from vsqlvault_plugins.report.shape import ASK_THE_SERVER, Finding
 
 LOOPBACK = ("127.", "[::1]", "localhost")
 SOON_DAYS = 30
-ASK_THE_SERVER = "not assessed by this command: ask the server (GET /compliance/report)"
 
 
 class SystemState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from vsqlvault.interfaces.evidence import AccessCount, Evidence
@@ -12,6 +12,7 @@ from vsqlvault.model.access import Action
 from vsqlvault.model.access_review import AccessList
 from vsqlvault.model.audit import Operation, Outcome
 from vsqlvault.model.credential import KnownCredential
+from vsqlvault.model.principal import is_internal
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault.service.access.probes import Probed
 
@@ -51,7 +52,7 @@ def access_lists(
     for holding in evidence.holdings:
         if holding.purpose in may and holding.access_policy not in policies.access:
             may[holding.purpose].add(("undefined policy", holding.access_policy))
-    acted = _add_uses(did, evidence.access)
+    acted = _add_uses(did, evidence.access, {each.app for each in credentials})
     roles = {(role.value, each.app, each.identity or "") for each in active for role in each.roles}
     return AccessLists(
         {name: AccessList(sorted(may[name]), sorted(did[name]), probed.complete) for name in sorted(may)},
@@ -65,11 +66,11 @@ def _add_apps(may: Mapping[str, Items], active: Sequence[KnownCredential]) -> No
             may[purpose].add(("app", each.app, each.identity or "", "*" if each.purposes is None else purpose))
 
 
-def _add_uses(did: Mapping[str, Items], rows: Sequence[AccessCount]) -> Items:
-    """Add what apps did with entries, and return what callers with a role did."""
+def _add_uses(did: Mapping[str, Items], rows: Sequence[AccessCount], known: Collection[str]) -> Items:
+    """Add what apps did with entries, and return what callers with a role did. The vault itself is neither."""
     acted: Items = set()
     for row in rows:
-        if row.outcome != Outcome.GRANTED or row.app is None:
+        if row.outcome != Outcome.GRANTED or row.app is None or is_internal(row.app, known):
             continue
         if row.purpose is not None and row.purpose in did and row.operation in _ON_ENTRIES:
             did[row.purpose].add((row.operation, row.app))

@@ -18,13 +18,16 @@ REFUTED = "its signature does not verify"
 
 
 def attestation_faults(made: Iterable[Attestation], keys: Collection[VerifierKey]) -> dict[int, str]:
-    """Return, by number, why an attestation does not verify. One without a note is not signed, which is no fault here."""
+    """Return, by number, why an attestation does not verify. One without a note is not signed, which is no fault here.
+
+    Without ``keys``, a signature by an unknown key is no fault either: nothing is known of it.
+    """
     found = ((each.number, _attestation_fault(each, keys)) for each in made)
     return {number: fault for number, fault in found if fault is not None}
 
 
 def review_faults(reviews: Iterable[AccessReview], keys: Collection[VerifierKey]) -> dict[int, str]:
-    """Return, by number, why a review does not verify. A review without a note is not signed, which is no fault here."""
+    """Return, by number, why a review does not verify. No note and no ``keys`` as in ``attestation_faults``."""
     found = ((each.number, _review_fault(each, keys)) for each in reviews)
     return {number: fault for number, fault in found if fault is not None}
 
@@ -58,7 +61,7 @@ def _signature_fault(
     try:
         check(shown, keys)
     except AttestationUnverified:
-        return NOT_OURS
+        return NOT_OURS if keys else None
     except AttestationInvalid:
         return REFUTED
     return None

@@ -225,11 +225,13 @@ class Report:
         """Return the fields of the context with stored signed documents, and why some of them do not verify."""
         attestations, reviews = await self._attestations(as_of), await self._storage.newest_access_reviews(as_of)
         keys = await self._verifier.trusted_keys() if attestations or reviews else ()
+        notes = [*(each.note for each in attestations), *(each.note for each in reviews)]
         return {
             "attestations": attestations,
             "attestation_faults": attestation_faults(attestations, keys),
             "access_reviews": reviews,
             "review_faults": review_faults(reviews, keys),
+            "signatures_verified": bool(keys) or all(note is None for note in notes),
         }
 
     async def _attestations(self, as_of: datetime) -> list[Attestation]:

@@ -41,12 +41,23 @@ class Signing:
     """The signing keys. ``previous`` is the previous key. ``previous_lost``: the previous key is not available.
 
     ``is_default``: the key was generated because none was set. It never signs a log that another key has signed.
+    ``only_verify`` are verifier keys of a process that does not sign.
     """
 
     current: Signer | None = None
     previous: Signer | None = None
     previous_lost: bool = False
     is_default: bool = False
+    only_verify: tuple[VerifierKey, ...] = ()
+
+    @property
+    def verifiers(self) -> tuple[VerifierKey, ...]:
+        """The verifier keys, the current one first."""
+        return (*(each.verifier for each in (self.current, self.previous) if each), *self.only_verify)
+
+    def without_secrets(self) -> Signing:
+        """Return the verifier keys alone."""
+        return Signing(only_verify=self.verifiers)
 
 
 @dataclass(slots=True)

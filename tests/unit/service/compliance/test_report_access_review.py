@@ -7,6 +7,7 @@ from typing import Any
 from vsqlvault.model.access import Action
 from vsqlvault.model.entry import EntryKey
 from vsqlvault.model.policy import Rule
+from vsqlvault.service.entries.requests import ListRequest
 from vsqlvault.testing import a_call, an_access_policy
 
 READ_BY = "read-by-tellers"
@@ -70,3 +71,23 @@ async def test_without_a_record_of_a_review_nothing_is_supported(scene) -> None:
     member = await reviewed(scene)
     assert member["exceptions"]["count"] == 0
     assert member["result"] == "not_assessed"
+
+
+async def lost(scene: Any) -> list[str]:
+    listed = (await reviewed(scene))["exceptions"]["listed"]
+    return [f"{each['who']}: {each['what']}" for each in listed if "no longer" in each["what"]]
+
+
+async def test_an_app_with_the_purpose_that_listed_may_still_list(scene) -> None:
+    await scene.store("reviewed-6")
+    listed = await scene.vault.entries.list_purpose(a_call("billing"), "card", ListRequest(limit=10))
+    assert list(listed.entries) == []
+    assert await lost(scene) == []
+
+
+async def test_an_owner_whose_entries_were_all_purged_is_no_exception(scene) -> None:
+    await scene.store("reviewed-7")
+    await scene.store("reviewed-8", call=a_call("billing"))
+    await read(scene, "billing", "reviewed-8")
+    await scene.purge("reviewed-8", call=a_call("billing"))
+    assert await lost(scene) == []
