@@ -133,6 +133,53 @@ def test_a_database_that_was_put_back_is_in_quarantine_until_what_was_purged_is_
     assert "DOES NOT VERIFY" in bad.stdout
 
 
+def test_keys_that_were_revoked_and_holds_that_were_placed_after_the_backup_are_so_after_the_confirmation(
+    vault: VaultServer, request: pytest.FixtureRequest
+) -> None:
+    copies = Copies(vault, request)
+    leaked = vault.call(ADMIN, "POST", "/admin/api-keys", json_body={"app": "leaked", "purposes": ["card"]}).json
+    key_id = leaked["key_id"].replace("-", ":")
+    vault.stored("payments", "card/kept", MARKER)
+    assert vault.stop() == 0
+    copies.keep()
+    vault.start()
+    assert vault.call(ADMIN, "DELETE", f"/admin/api-keys/{leaked['key_id']}").status in {200, 204}
+    hold = {"case_reference": "17 O 9", "reason": "a case", "selector": {"purpose": "card", "metadata": {"a": 1.5}}}
+    assert vault.call(ADMIN, "PUT", "/admin/legal-holds/case-9", json_body=hold).status == 201
+    vault.retention("card", days=200)
+    assert vault.stop() == 0
+    assert run(vault, "export-audit", "--out", "rules.zip").returncode == 0
+    copies.put_back()
+    vault.start()
+
+    confirm = ["confirm-restore", "--export", "rules.zip", "--vkey", str(KEY.verifier)]
+    stopped = run(vault, *confirm)
+    assert stopped.returncode == 1
+    assert f"API key {key_id}: revoked again\nlegal hold case-9: placed again\n" in stopped.stdout
+    assert (
+        "retention policy card: the export has version 2, the vault has version 1 with other content" in stopped.stdout
+    )
+    assert_problem(vault.get("payments", "card/kept"), 503, "quarantined")
+    accepted = run(vault, *confirm, "--accept-rules", "--json")
+    assert accepted.returncode == 0, accepted.stderr
+    shown = json.loads(accepted.stdout)
+    assert (shown["confirmed"], shown["revoked_again"], shown["placed_again"]) == (True, [], [])
+    assert [each["exported"]["max_retention_days"] for each in shown["lost"]] == [200]
+    assert eventually(lambda: vault.get("payments", "card/kept").status == 200)
+    assert vault.call(None, "GET", "/vault/card", headers={"X-Vault-Key": leaked["key"]}).status == 401
+    placed = vault.call("auditor", "GET", "/admin/legal-holds/case-9").json
+    assert (placed["state"], placed["selector"]) == ("active", hold["selector"])
+    (row,) = vault.rows("operation=confirm-restore")
+    assert "accepted as restored: retention policy card" in row["detail"]
+    assert vault.stop() == 0
+    verified = run(vault, "verify", "--vkey", str(KEY.verifier), "--checkpoint", "checkpoints.jsonl")
+    assert verified.returncode == 0, verified.stdout
+    assert run(vault, "export-audit", "--with-tables", "--out", "after.zip").returncode == 0
+    with redirect_stdout(StringIO()) as written:
+        code = second_verifier.main([str(vault.directory / "after.zip"), "--vkey", str(KEY.verifier)])
+    assert code == 0, written.getvalue()
+
+
 def test_a_vault_that_lived_through_all_of_it_verifies_by_both_verifiers(
     vault: VaultServer, request: pytest.FixtureRequest
 ) -> None:

@@ -98,9 +98,9 @@ COMMANDS = (
     ),
     Command(
         "confirm-restore",
-        "confirm a restore: purge again what an export records as purged, and end the quarantine",
-        "verify:confirm_restore",
-        "verify:add_restore_arguments",
+        "confirm a restore: repeat the purges, revocations and legal holds of an export, and end the quarantine",
+        "confirm_restore:confirm_restore",
+        "confirm_restore:add_arguments",
     ),
     Command(
         "check-config",

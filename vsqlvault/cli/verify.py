@@ -1,10 +1,9 @@
-"""``vsql-vault verify``, ``export-audit`` and ``confirm-restore``: commands for the transparency log."""
+"""``vsql-vault verify`` and ``export-audit``: commands for the transparency log."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,24 +19,21 @@ from vsqlvault.cli.progress import Bar
 from vsqlvault.config import Settings
 from vsqlvault.errors import SettingsInvalid, StartUpRefused
 from vsqlvault.interfaces.storage import Storage
-from vsqlvault.model.principal import SYSTEM, Call
 from vsqlvault.plugin_loader import Plugins
 from vsqlvault.proof import access_review
 from vsqlvault.proof.access_review import MEMBER, check_access_review
 from vsqlvault.proof.attestation import AttestationInvalid, check_attestation, summarise
 from vsqlvault.proof.credential_replay import CredentialReplay, VaultReplay
-from vsqlvault.proof.log_check import SignedHead
 from vsqlvault.proof.note import KeyInvalid, NoteRefused, VerifierKey
 from vsqlvault.proof.receipt import FORMAT as RECEIPT
 from vsqlvault.proof.receipt import ReceiptInvalid, check_answer
 from vsqlvault.proof.table_check import StateFinding
-from vsqlvault.runtime import migrate_at_start, open_storage, open_vault, run_to_end
+from vsqlvault.runtime import migrate_at_start, open_storage, run_to_end
 from vsqlvault.service.compliance.evidence_check import is_evidence
 from vsqlvault.service.log.archive.rows import archive_documents
 from vsqlvault.service.log.archive.source import at_hand, verify_with_archives
-from vsqlvault.service.log.export import ExportSource, open_export, write_export
+from vsqlvault.service.log.export import open_export, write_export
 from vsqlvault.service.log.export_tables import check_tables
-from vsqlvault.service.log.restore import RestoreCount, tombstones_in
 from vsqlvault.service.log.signing_keys import load_signing
 from vsqlvault.service.log.state_check import StateResult, check_state
 from vsqlvault.service.log.verification import LogSource, StorageSource, VerificationResult, verify_log
@@ -106,36 +102,13 @@ def add_export_arguments(export: argparse.ArgumentParser) -> None:
     )
 
 
-def add_restore_arguments(confirm: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``confirm-restore``."""
-    add_json(confirm)
-    confirm.add_argument(
-        "--export", type=Path, metavar="FILE", help="a log export: entries it records as purged are purged again"
-    )
-    confirm.add_argument(
-        "--vkey", action="append", default=[], metavar="KEY", help="a verifier key for the export; repeatable"
-    )
-    confirm.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="a checkpoint that was kept elsewhere, or the file of an anchor: the row of the confirmation names it if the"
-        " log does not continue it; repeatable",
-    )
-    confirm.add_argument(
-        "--without-export", action="store_true", help="confirm without an export; purged entries may be present again"
-    )
-
-
 def verify(options: argparse.Namespace, read_settings: ReadSettings) -> int:
     """Verify an export, a receipt, or the log of the vault itself; return 0 if it verifies, else 1.
 
     Raises:
         CannotVerify: the file, the key or a checkpoint cannot be used. StartUpRefused, Unavailable.
     """
-    keys, kept = keys_in(options.vkey), [note for path in options.checkpoint for note in _kept(path)]
+    keys, kept = keys_in(options.vkey), [note for path in options.checkpoint for note in notes_in(path)]
     try:
         return _checked(options, read_settings, keys, kept).show(as_json=options.json)
     except NoteRefused as refused:
@@ -149,10 +122,10 @@ def _checked(
         return _verify_vault(read_settings(options), keys, kept, options)
     if document := _document_in(options.file):
         check = next((each for name, each in _SIGNED.items() if name in document), _verify_receipt)
-        return check(document, _required(keys))
+        return check(document, required(keys))
     if is_evidence(options.file):
-        return verify_evidence(options.file, _required(keys), kept)
-    return _check_export(options.file, _required(keys), kept, archives=options.archive)
+        return verify_evidence(options.file, required(keys), kept)
+    return check_export(options.file, required(keys), kept, archives=options.archive)
 
 
 def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
@@ -176,55 +149,7 @@ def export(options: argparse.Namespace, read_settings: ReadSettings) -> None:
     print(f"{options.out}: {size} leaves. Verify it with: vsql-vault verify {options.out} --vkey KEY")
 
 
-def confirm_restore(options: argparse.Namespace, read_settings: ReadSettings) -> int:
-    """Purge again what had been purged before a database was restored, and record that the restore is confirmed.
-
-    Raises:
-        CannotVerify: neither --export nor --without-export is given. StartUpRefused, Unavailable.
-    """
-    if (options.export is None) != options.without_export:
-        raise CannotVerify("expected one of --export FILE and --without-export")
-    settings = read_settings(options)
-    if options.export is not None:
-        keys = keys_in(options.vkey) or verifiers_of(settings)
-        checked = _check_export(options.export, _required(keys), with_tables=False)
-        if not checked.verifies:
-            return checked.show(as_json=options.json)
-
-    known = [note for path in options.checkpoint for note in _kept(path)]
-
-    async def run() -> tuple[RestoreCount, bool]:
-        call = Call(SYSTEM, secrets.token_hex(16))
-        async with open_vault(settings, signs=False, creates=False) as vault:
-            count = RestoreCount()
-            if options.export is not None:
-                with open_export(options.export) as source:
-                    _warn_of_what_is_missing(source, vault.log.quarantine.notes)
-                    count = await vault.log.restore.purge_again(call, tombstones_in(source.leaves()))
-                    known.extend(await source.checkpoints())
-            return count, await vault.log.restore.confirm(call, count, known)
-
-    count, confirmed = run_to_end(run())
-    if options.json:
-        print_json({"purged_again": count.purged, "failed": count.kept, "confirmed": confirmed})
-        return 0
-    print(f"{count.purged} purged again, {count.kept} failed")
-    if confirmed:
-        print("The restore is confirmed; the quarantine has ended.")
-    else:
-        print("The vault is not in quarantine, and the log continues every known checkpoint.")
-    return 0
-
-
-def _warn_of_what_is_missing(source: ExportSource, notes: Sequence[str]) -> None:
-    outside = max((SignedHead.parse(note).head.size for note in notes), default=0)
-    if source.size < outside:
-        print(
-            f"The export ends at leaf {source.size}, the latest checkpoint at {outside}: purges between them are unknown"
-        )
-
-
-def _check_export(
+def check_export(
     path: Path,
     keys: Sequence[VerifierKey],
     kept: Sequence[str] = (),
@@ -232,6 +157,7 @@ def _check_export(
     with_tables: bool = True,
     archives: Sequence[Path] = (),
 ) -> Checked:
+    """Verify a log export. ``with_tables``: also compare its tables. Raises CannotVerify, ExportUnreadable, NoteRefused."""
     with open_export(path) as source:
         replay = VaultReplay() if with_tables and source.has_tables else None
         verdict = run_to_end(_verified(source, keys, kept, replay, archives, source.archives))
@@ -290,7 +216,7 @@ def _verify_vault(
     async def check(storage: Storage) -> tuple[VerificationResult, int, StateResult]:
         source, replay = StorageSource(storage), VaultReplay()
         documents = await archive_documents(storage)
-        verdict = await _verified(source, _required(trusted), kept, replay, options.archive, documents)
+        verdict = await _verified(source, required(trusted), kept, replay, options.archive, documents)
         state = await check_state(storage, source, replay, with_values=with_values)
         return verdict.with_tables(state.findings), source.waiting, _with_credentials(state, replay.credentials)
 
@@ -419,7 +345,8 @@ def _of_log(verdict: VerificationResult, further: Sequence[str] = (), found: Map
     return Checked("log", False, [*lines, *further], document)
 
 
-def _required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
+def required(keys: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
+    """Return the keys. Raises CannotVerify: there are none."""
     if not keys:
         raise CannotVerify("--vkey: expected a verifier key, found none")
     return keys
@@ -478,8 +405,11 @@ def _document_in(path: Path) -> dict[str, Any] | None:
     return dict(document)
 
 
-def _kept(path: Path) -> list[str]:
-    """Return the checkpoints in a file: one as it was served, or several in the format of the file anchor."""
+def notes_in(path: Path) -> list[str]:
+    """Return the checkpoints in a file: one as it was served, or several in the format of the file anchor.
+
+    Raises CannotVerify.
+    """
     text = _read_text(path)
     if not text.startswith("{"):
         return [f"{text.rstrip()}\n"]

@@ -48,6 +48,7 @@ from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
+from vsqlvault.service.log.restored_rules import RestoredRules
 from vsqlvault.service.log.sequencer import Sequencer, Signing
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.plugin_calls import call_plain
@@ -81,7 +82,8 @@ def assemble(
 ) -> Vault:
     """Build the vault: first the parts that several services share, then each area's services."""
     core = shared_parts(plugins, storage, hardening, signing, tuning)
-    log_services, credentials = _log(core), _credentials(core)
+    rules, credentials = _rules(core), _credentials(core)
+    log_services = _log(core, rules, credentials)
     return Vault(
         entries=_entries(core),
         importer=Importer(
@@ -94,7 +96,7 @@ def assemble(
         key_refs=KeyRefs(storage=storage, queue=core.queue, policy_cache=core.policy_cache, auditor=core.auditor),
         key_usage=core.key_usage,
         access=_access(core),
-        rules=_rules(core),
+        rules=rules,
         purge=_purge(core),
         log=log_services,
         compliance=_compliance(core, log_services),
@@ -208,7 +210,7 @@ def _purge(core: Core) -> PurgeServices:
     )
 
 
-def _log(core: Core) -> LogServices:
+def _log(core: Core, rules: RuleServices, credentials: CredentialServices) -> LogServices:
     signer = core.signing.current
     continuity = Continuity(core.storage, [partial(_keep, anchor) for anchor in core.anchors])
     origin = signer.verifier.name if signer else None
@@ -263,6 +265,9 @@ def _log(core: Core) -> LogServices:
             policy_cache=core.policy_cache,
             purges=core.purger,
             quarantine=quarantine,
+        ),
+        restored_rules=RestoredRules(
+            core.storage, core.queue, core.policy_cache, rules.legal_holds, credentials.api_keys.revoke
         ),
     )
 

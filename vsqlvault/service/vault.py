@@ -43,6 +43,7 @@ from vsqlvault.service.log.observers import Observers
 from vsqlvault.service.log.quarantine import Quarantine
 from vsqlvault.service.log.reader import Transparency
 from vsqlvault.service.log.restore import Restore
+from vsqlvault.service.log.restored_rules import RestoredRules
 from vsqlvault.service.log.sequencer import Sequencer
 from vsqlvault.service.log.verifier import LogVerifier
 from vsqlvault.service.purge.clock_guard import ClockGuard
@@ -92,6 +93,7 @@ class LogServices:
     quarantine: Quarantine
     verifier: LogVerifier
     restore: Restore
+    restored_rules: RestoredRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,10 +140,10 @@ class ApiKeys:
 
         return await self._auditor.run_audited(trace, attempt)
 
-    async def revoke(self, call: Call, key_id: str) -> RevokedKey:
+    async def revoke(self, call: Call, key_id: str, *, why: str | None = None) -> RevokedKey:
         """Revoke the key: no request that relies on it succeeds after this has returned.
 
-        Revoking a revoked key changes nothing.
+        Revoking a revoked key changes nothing. ``why``: a further member of the new value in the row.
 
         Raises:
             RoleRequired, ApiKeyNotFound, Unavailable.
@@ -161,8 +161,9 @@ class ApiKeys:
                 used = last_uses(self._credentials.known())
                 return RevokedKey(SeenKey(old, ApiKeyState.REVOKED, used.get(key_id)))
             new = replace(old, version=old.version + 1, revoked_by=call.principal.app, revoked_at=now)
+            said = {} if why is None else {"why": why}
             row = trace.granted(
-                OK, old_value=_as_json(api_key_document(old)), new_value=_as_json(api_key_document(new))
+                OK, old_value=_as_json(api_key_document(old)), new_value=_as_json(api_key_document(new) | said)
             )
             if not await self._saved(row, policies, new):
                 return None

@@ -17,6 +17,7 @@ from vsqlvault.service.audit.recorder import AuditContext, Auditor
 from vsqlvault.service.commit.policy_cache import PolicyCache
 from vsqlvault.service.commit.queue import CommitQueue
 from vsqlvault.service.log.quarantine import Quarantine
+from vsqlvault.service.log.restored_rules import RepeatedRules
 from vsqlvault.service.purge.purger import REPLACE, Purger
 from vsqlvault.service.roles import require_admin
 
@@ -83,12 +84,14 @@ class Restore:
                 count.kept += 1
         return count
 
-    async def confirm(self, call: Call, count: RestoreCount, known: Iterable[str] = ()) -> bool:
+    async def confirm(
+        self, call: Call, count: RestoreCount, known: Iterable[str] = (), repeated: RepeatedRules | None = None
+    ) -> bool:
         """Record that an operator accepts the present database, which ends the quarantine.
 
         The rows have the checkpoints that the stored log does not continue: those of the quarantine, those that anchors
         keep, and those among ``known``. A verifier accepts such a checkpoint only because a row has it. The last row has
-        those of the quarantine, because it ends the quarantine.
+        those of the quarantine, because it ends the quarantine. It also says what was purged and ``repeated``.
 
         Returns:
             Whether there was such a checkpoint, and therefore a row.
@@ -105,6 +108,7 @@ class Restore:
             further = await self._quarantine.discontinued([*known, *await self._quarantine.kept_by_anchors()])
             rows = list(in_rows([*(note for note in further if note not in notes), *notes]))
             why = f"{self._quarantine.why or NOT_CONTINUED}; purged again: {count.purged}, not purged: {count.kept}"
+            why = "; ".join([why, *(repeated.summary() if repeated else ())])
             for number, some in enumerate(rows, start=1):
                 detail = why if number == len(rows) else FURTHER
                 await self._queue.record(trace.granted(new_value=join_notes(some), detail=detail))

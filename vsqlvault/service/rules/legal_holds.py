@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import datetime
 
 from vsqlvault.errors import HoldNotFound
 from vsqlvault.errors.suggestions import undefined
@@ -61,8 +62,18 @@ class LegalHolds:
 
         return await self._rules.read(AuditContext(call, Operation.READ_LEGAL_HOLD), pick, HoldNotFound)
 
-    async def save(self, call: Call, wanted: LegalHold, preconditions: VersionPreconditions = ANY_STATE) -> SavedHold:
+    async def save(
+        self,
+        call: Call,
+        wanted: LegalHold,
+        preconditions: VersionPreconditions = ANY_STATE,
+        *,
+        held_since: datetime | None = None,
+        why: str | None = None,
+    ) -> SavedHold:
         """Save ``wanted`` as the next version, and return it, with a warning if its purpose has no retention policy.
+
+        ``held_since``: when a hold that is not in force was placed; default: now. ``why``: a further member in the row.
 
         Raises:
             RoleRequired, PreconditionFailed, Unavailable.
@@ -77,11 +88,11 @@ class LegalHolds:
             new = replace(
                 wanted,
                 version=newest.version + 1 if newest else 1,
-                held_since=old.held_since if old else trace.at,
+                held_since=old.held_since if old else held_since or trace.at,
                 created_by=call.principal.app,
                 created_at=trace.at,
             )
-            outcome = await self._rules.change(trace, policies, SaveLegalHold(new), old, new)
+            outcome = await self._rules.change(trace, policies, SaveLegalHold(new), old, new, why=why)
             saved = SavedHold(new, old is None, _undefined_purpose(new, policies))
             return saved if isinstance(outcome, Committed) else None
 

@@ -91,12 +91,17 @@ class Rules:
         *,
         expects: tuple[Expectation, ...] = (),
         detail: str | None = None,
+        why: str | None = None,
     ) -> WriteOutcome:
-        """Commit a change decided by ``policies``, with the row that has both values; a Conflict means: decide again."""
+        """Commit a change decided by ``policies``, with the row that has both values; a Conflict means: decide again.
+
+        ``why``: a further member of the new value in the row.
+        """
+        said = {} if why is None else {"why": why}
         record = trace.granted(
             CREATED if old is None else OK,
             old_value=as_json(rule_document(old)) if old else None,
-            new_value=as_json(rule_document(new)) if new else None,
+            new_value=as_json(rule_document(new) | said) if new else None,
             detail=detail,
         )
         return await self._queue.commit(Write((record,), (RevisionIs(policies.revision), *expects), (change,)))
