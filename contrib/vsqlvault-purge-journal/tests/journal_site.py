@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 from collections.abc import AsyncIterator, Iterator
@@ -66,8 +67,8 @@ async def retain(vault: Vault, purpose: str, method: str) -> None:
 
 
 async def fill(vault: Vault, *ids: str, purpose: str = "card", expires_at: datetime | None = None) -> None:
-    for external_id in ids:
-        await vault.entries.store(ADMIN, EntryKey(purpose, external_id), wanted(expires_at=expires_at))
+    stores = (vault.entries.store(ADMIN, EntryKey(purpose, each), wanted(expires_at=expires_at)) for each in ids)
+    await asyncio.gather(*stores)
 
 
 @contextmanager

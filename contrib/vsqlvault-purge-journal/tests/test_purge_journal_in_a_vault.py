@@ -21,7 +21,7 @@ from vsqlvault.service.vault import Vault
 
 METHOD = "journalled-delete"
 P1 = EntryKey("card", "p1")
-SOON_SECONDS = 0.2
+SOON_SECONDS = 1.0
 
 
 def soon() -> datetime:
@@ -146,18 +146,25 @@ def a_link_to_nowhere(path: Path) -> None:
     path.symlink_to(path.parent / "no" / "purges.ndjson")
 
 
-@pytest.mark.parametrize("occupy", [a_directory, a_pipe, a_link_to_nowhere])
+@pytest.mark.parametrize(
+    ("occupy", "sentence"),
+    [
+        (a_directory, "expected a file, found a directory"),
+        (a_pipe, "expected a writable file"),
+        (a_link_to_nowhere, "expected a writable file"),
+    ],
+)
 def test_the_vault_does_not_start_without_its_journal(
-    site: Site, occupy: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    site: Site, occupy: Callable[[Path], None], sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
         async with open_vault(site.settings()):
             pytest.fail("it started")
 
     occupy(site.journal)
-    with pytest.raises(StartUpRefused, match="purge-journal"):
+    with pytest.raises(StartUpRefused, match="purge-journal") as refused:
         asyncio.run(work())
-    assert any("plugins.purge-journal.path: expected a writable file" in entry.getMessage() for entry in caplog.records)
+    assert f"plugins.purge-journal.path: {sentence}" in f"{refused.value}\n{caplog.text}"
 
 
 @pytest.mark.parametrize(
