@@ -16,6 +16,7 @@ from tests.support.fixtures import MARKER
 from tests.support.server import ADMIN, VaultServer, eventually
 from tests.support.wire import Answer
 from vsqlvault.errors import RoleRequired
+from vsqlvault.http.authentication import where_credentials_belong
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
 
@@ -71,9 +72,32 @@ def test_whatever_is_wrong_with_a_credential_the_answer_is_the_same(vault: Vault
         return answer.status, answer.body.replace(answer.request_id.encode(), b""), headers
 
     answers = {
-        without_id(vault.call(None, "GET", "/vault/card/a", headers=make(vault))) for make, _ in REFUSED.values()
+        without_id(vault.call(None, "GET", "/vault/card/a", headers=make(vault)))
+        for make, reason in REFUSED.values()
+        if reason != "no_credential"
     }
     assert len(answers) == 1
+
+
+def test_a_caller_without_a_credential_is_told_the_header_of_keys(vault: VaultServer) -> None:
+    for name in ("nothing", "a key under another name", "a key as cookie"):
+        answer = vault.call(None, "GET", "/vault/card/a", headers=REFUSED[name][0](vault))
+        assert_problem(answer, 401, "unauthenticated")
+        assert answer.json["detail"] == "send a credential in the header X-Vault-Key"
+    assert "detail" not in vault.call(None, "GET", "/vault/card/a", headers=[("X-Vault-Key", "wrong")]).json
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [
+        ({"x-vault-key"}, "send a credential in the header X-Vault-Key"),
+        ({"x-vault-key", "authorization"}, "send a credential in the header X-Vault-Key or Authorization"),
+        ({"authorization"}, "send a credential in the header Authorization"),
+        (set(), "present a client certificate"),
+    ],
+)
+def test_the_sentence_names_the_headers_that_are_read(headers: set[str], sentence: str) -> None:
+    assert where_credentials_belong(headers, "X-Vault-Key") == sentence
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ class TestPatch:
         ("body", "field"),
         [
             ({"encrypted_value": "v"}, "encrypted_value"),
-            ({"key_ref": "k"}, "key_ref"),
             ({"algorithm_hint": "h"}, "algorithm_hint"),
             ({"encoding": "base64"}, "encoding"),
             ({"metadata": "x"}, "metadata"),
@@ -103,6 +102,21 @@ class TestPatch:
         answer = patch(vault, "patch-7", body)
         assert_refused(vault, answer, 422, "validation-failed", "validation")
         assert [each["field"] for each in answer.json["errors"]] == [field]
+
+    @pytest.mark.parametrize("name", ["key_ref", "algorithm_hint"])
+    def test_a_name_of_the_key_changes_only_with_the_value(self, vault: VaultServer, name: str) -> None:
+        vault.stored("payments", f"card/patch-{name}", MARKER)
+        answer = patch(vault, f"patch-{name}", {name: "z"})
+        assert_refused(vault, answer, 422, "key-ref-without-value", "key_ref_without_value")
+        assert answer.json["errors"] == [{"field": name, "expected": "a PUT with the new value"}]
+
+    def test_a_value_is_changed_by_put(self, vault: VaultServer) -> None:
+        vault.stored("payments", "card/patch-value", MARKER)
+        answer = patch(vault, "patch-value", {"encrypted_value": "x", "key_ref": "z"})
+        assert_problem(answer, 422, "validation-failed")
+        assert answer.json["errors"] == [
+            {"field": "encrypted_value", "expected": "a PUT, which replaces the value: PATCH does not change it"}
+        ]
 
     def test_metadata_is_limited_after_the_merge(self, vault: VaultServer) -> None:
         vault.stored("payments", "card/patch-8", MARKER, metadata={f"k{number}": 1 for number in range(60)})

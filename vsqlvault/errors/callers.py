@@ -13,7 +13,7 @@ class CredentialRefused(VaultError):
     reason = "no_credential"
 
     def __init__(self, why: str = "no_credential", *, credential_id: str | None = None) -> None:
-        """``why`` and ``credential_id`` go only to the audit row. Every caller gets the same response."""
+        """``why`` and ``credential_id`` go only to the audit row. Every caller with a credential gets the same response."""
         super().__init__()
         self.why = why
         self.credential_id = credential_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import NoneType
 from typing import Any
 
@@ -61,6 +61,15 @@ async def authenticate(
     if principal is None:
         raise CredentialRefused("no_credential")
     return principal
+
+
+def where_credentials_belong(headers: Collection[str], api_key_header: str) -> str:
+    """Return what a caller without a credential is told. ``headers`` are in lower case."""
+    shown = [api_key_header] if api_key_header.lower() in headers else []
+    shown += sorted(
+        "Authorization" if each == "authorization" else each for each in headers if each != api_key_header.lower()
+    )
+    return f"send a credential in the header {' or '.join(shown)}" if shown else "present a client certificate"
 
 
 async def credential_id(authenticators: Sequence[Authenticator], text: str) -> str | None:

@@ -28,7 +28,12 @@ from vsqlvault.errors import (
     UriTooLong,
     VaultError,
 )
-from vsqlvault.http.authentication import AUTHENTICATOR_SECONDS, authenticate, credential_id
+from vsqlvault.http.authentication import (
+    AUTHENTICATOR_SECONDS,
+    authenticate,
+    credential_id,
+    where_credentials_belong,
+)
 from vsqlvault.http.browsing import Browsing, counts_as_failure, is_navigation, renewed, shows_page
 from vsqlvault.http.cursors import Cursors
 from vsqlvault.http.forwarding import Forwarding, Proxies
@@ -127,6 +132,9 @@ class Dispatcher:
             self._open |= {"/openapi.json", "/docs"}
         self._credential_headers = frozenset(
             header for authenticator in vault.credentials.authenticators for header in authenticator.credential_headers
+        )
+        self._where_credentials_belong = where_credentials_belong(
+            self._credential_headers, settings.auth.api_key_header
         )
         self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
 
@@ -345,6 +353,8 @@ class Dispatcher:
         except VaultError as error:
             if or_nobody and isinstance(error, CredentialRefused) and error.why in NAMES_NOBODY:
                 return Call(ANONYMOUS, request.request_id)
+            if type(error) is CredentialRefused and error.why == "no_credential":
+                error.detail = self._where_credentials_belong
             answered = self._vault.credentials.rate_limiter.weigh(error, address)
             told = refusal if isinstance(refusal, CredentialInUrl) else answered
             await self._vault.audit.auth_failures.record(

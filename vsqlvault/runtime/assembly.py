@@ -285,6 +285,7 @@ def _observers(core: Core) -> Observers:
 def _compliance(core: Core, log_services: LogServices) -> ComplianceServices:
     schedule = AttestationSchedule(core.storage, core.settings.compliance.attestation_interval_days)
     report = _report(core, log_services)
+    controls = _controls(core, schedule, log_services)
     return ComplianceServices(
         report=report,
         evidence=Evidence(
@@ -298,7 +299,7 @@ def _compliance(core: Core, log_services: LogServices) -> ComplianceServices:
             signer=core.signing.current,
             max_log_members=core.tuning.evidence_max_log_members,
         ),
-        controls=_controls(core, schedule, log_services),
+        controls=controls,
         access_reviews=AccessReviews(
             storage=core.storage,
             queue=core.queue,
@@ -307,7 +308,12 @@ def _compliance(core: Core, log_services: LogServices) -> ComplianceServices:
             signer=core.signing.current,
             interval_days=core.settings.compliance.access_review_interval_days,
         ),
-        acknowledgements=Acknowledgements(storage=core.storage, queue=core.queue, auditor=core.auditor),
+        acknowledgements=Acknowledgements(
+            storage=core.storage,
+            queue=core.queue,
+            auditor=core.auditor,
+            controls=controls.checks.requirements,
+        ),
         attestations=Attestations(
             storage=core.storage,
             queue=core.queue,

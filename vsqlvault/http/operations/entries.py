@@ -219,6 +219,7 @@ OPERATIONS = (
             PreconditionFailed,
             EntryHeld,
             *_BODY,
+            KeyRefWithoutValue,
             NoRetentionPolicy,
             RetentionExceeded,
             RetentionRefused,

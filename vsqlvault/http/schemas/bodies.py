@@ -18,6 +18,7 @@ from vsqlvault.errors import (
     FieldError,
     InvalidBase64,
     InvalidTime,
+    KeyRefWithoutValue,
     PayloadTooLarge,
     ValidationFailed,
 )
@@ -175,6 +176,18 @@ class UpdateBody(Body):
     )
     ttl: Ttl | None = None
     access_policy: PolicyName | None = Field(default=None, description=f"Null: `{DEFAULT_POLICY}`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_the_value(cls, members: Any) -> Any:
+        """Name what only a PUT changes. Raises KeyRefWithoutValue."""
+        given = set(members) if isinstance(members, dict) else set()
+        for name in ("encrypted_value", "encoding"):
+            if name in given:
+                raise MemberFault(name, "a PUT, which replaces the value: PATCH does not change it")
+        if kept := sorted(given & {"key_ref", "algorithm_hint"}):
+            raise KeyRefWithoutValue(errors=[FieldError(name, "a PUT with the new value") for name in kept])
+        return members
 
     @model_validator(mode="after")
     def _one_expiry(self) -> UpdateBody:

@@ -140,7 +140,7 @@ class Authorizer:
             raise PluginFailed
         if isinstance(decided.decision, Allow):
             return decided.decision
-        raise AccessDenied
+        raise AccessDenied(_what_the_credential_lacks(context))
 
     async def authorize(
         self, context: AuditContext, key: EntryKey, action: Action, loaded: LoadedEntry
@@ -239,3 +239,14 @@ def _is_sound(decision: Decision) -> bool:
     """Whether the decision's obligation can be kept; a plugin can put anything into it."""
     limit = decision.max_retrievals if isinstance(decision, Allow) else None
     return limit is None or (type(limit) is int and limit >= 0)
+
+
+def _what_the_credential_lacks(context: AuditContext) -> str | None:
+    """Return a fact about the caller's own credential; None if it has the purpose.
+
+    It depends on the credential and the path only, so that it says nothing of the entry or its policy.
+    """
+    purpose = context.purpose
+    if purpose is None or context.call.principal.has_purpose(purpose):
+        return None
+    return f"the credential does not have the purpose {purpose}"

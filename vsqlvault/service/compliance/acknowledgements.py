@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vsqlvault.errors import ControlFailureNotFound, VaultError
+from vsqlvault.errors.suggestions import did_you_mean
 from vsqlvault.interfaces.evidence import Evidence
 from vsqlvault.interfaces.report_section import MAX_CONTROL_CHANGES
 from vsqlvault.interfaces.storage import LogQuery, Storage
@@ -22,15 +23,21 @@ from vsqlvault.service.roles import require_admin
 
 CREATED = 201
 _TICK = timedelta(microseconds=1)
+_DAYS_BACK = (1, 30, 36_500)
+"""How far before the newest change of a control its newest failure is looked for. Storages read changes oldest first."""
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Acknowledgements:
     """Records the cause and the remedy of a failure. A failure can be acknowledged again; the newest row counts."""
 
-    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor) -> None:
+    def __init__(self, *, storage: Storage, queue: CommitQueue, auditor: Auditor, controls: Collection[str]) -> None:
+        """``controls``: the names of all controls."""
         self._storage = storage
         self._queue = queue
         self._auditor = auditor
+        self._controls = controls
 
     @asynccontextmanager
     async def naming(self, call: Call, control: str) -> AsyncIterator[None]:
@@ -56,7 +63,7 @@ class Acknowledgements:
             now = (snapshot := await self._queue.read()).now
             trace.observe(snapshot)
             if not await self._has_failed(control, failed_at):
-                raise ControlFailureNotFound
+                raise ControlFailureNotFound(await self._what_failed(control))
             document = {"control": control, "failed_at": format_time(failed_at), "cause": cause, "remedy": remedy}
             await self._queue.record(trace.granted(CREATED, new_value=json.dumps(document, ensure_ascii=False)))
             return Acknowledgement(control, failed_at, cause, remedy, now, call.principal.app, call.principal.identity)
@@ -66,6 +73,21 @@ class Acknowledgements:
     async def _has_failed(self, control: str, at: datetime) -> bool:
         changes = await self._storage.control_changes(at, at + _TICK, MAX_CONTROL_CHANGES)
         return any(each.name == control and each.state is ControlState.FAILING for each in changes)
+
+    async def _what_failed(self, control: str) -> str:
+        """Return the nearest name of a control, or the time of the newest failure."""
+        newest = {each.name: each for each in await self._storage.control_states()}.get(control)
+        if newest is None and control not in self._controls:
+            return f"expected the name of a control{did_you_mean(control, self._controls)}"
+        if newest is None:
+            return "this control has not failed"
+        for days in _DAYS_BACK:
+            since = max(newest.at - timedelta(days=days), _FIRST)
+            changes = await self._storage.control_changes(since, newest.at + _TICK, MAX_CONTROL_CHANGES)
+            failed = [each.at for each in changes if each.name == control and each.state is ControlState.FAILING]
+            if failed:
+                return f"its newest failure began at {format_time(failed[-1])}"
+        return "this control has not failed"
 
 
 async def acknowledgements(storage: Storage, evidence: Evidence) -> list[Acknowledgement]:

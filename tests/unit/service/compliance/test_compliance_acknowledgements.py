@@ -59,6 +59,29 @@ async def test_an_acknowledgement_is_a_row_with_cause_and_remedy(scene) -> None:
     assert (made.at, made.app) == (row.at, "vault-admin")
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_wrong_time_names_the_newest_failure(scene, ended) -> None:
+    await fail(scene, ended=ended)
+    with pytest.raises(ControlFailureNotFound) as refused:
+        await acknowledge(scene, failed_at=T0.replace(microsecond=0))
+    assert refused.value.detail == f"its newest failure began at {format_time(T0)}"
+
+
+@pytest.mark.parametrize(
+    ("control", "detail"),
+    [
+        ("log_consistnt", "expected the name of a control (did you mean log_consistent?)"),
+        ("xyz", "expected the name of a control"),
+        ("log_consistent", "this control has not failed"),
+    ],
+)
+async def test_a_control_that_never_failed_is_told_apart_from_one_that_is_none(scene, control, detail) -> None:
+    await fail(scene)
+    with pytest.raises(ControlFailureNotFound) as refused:
+        await acknowledge(scene, control=control)
+    assert refused.value.detail == detail
+
+
 async def test_the_row_has_the_text_as_it_was_sent(scene) -> None:
     await fail(scene)
     await acknowledge(scene, cause="Ausfall in Zürich")

@@ -146,9 +146,21 @@ class TestStatesAndOperations:
     async def test_without_the_purpose_an_entry_cannot_be_detected(self, scene, state, operation) -> None:
         await bring_to(scene, state)
         stranger = a_call("payments", purposes=frozenset({"ach"}))
-        with pytest.raises(AccessDenied):
+        with pytest.raises(AccessDenied) as refused:
             await ask(scene, operation, stranger)
+        assert refused.value.detail == "the credential does not have the purpose card"
         assert (await scene.last_row()).reason == "purpose-not-held"
+
+    @pytest.mark.parametrize("operation", ["retrieve", "inspect", "purge", "store"])
+    @pytest.mark.parametrize("state", ["never stored", "active"])
+    async def test_without_purpose_and_permission_every_entry_gets_the_same_detail(
+        self, scene, state, operation
+    ) -> None:
+        if state == "active":
+            await scene.store()
+        with pytest.raises(AccessDenied) as refused:
+            await ask(scene, operation, a_call("billing", purposes=frozenset({"ach"})), value=b"new")
+        assert refused.value.detail == "the credential does not have the purpose card"
 
     async def test_the_instant_of_expiry_is_expired_and_the_one_before_is_not(self, scene) -> None:
         end = (await scene.store()).viewed.effective_expires_at
