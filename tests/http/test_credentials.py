@@ -19,6 +19,7 @@ from vsqlvault.errors import RoleRequired
 from vsqlvault.http.authentication import where_credentials_belong
 from vsqlvault.http.operation import Operation
 from vsqlvault.http.operations import OPERATIONS
+from vsqlvault.interfaces.authenticator import Authenticator, Presented
 
 Start = Callable[..., VaultServer]
 
@@ -87,17 +88,41 @@ def test_a_caller_without_a_credential_is_told_the_header_of_keys(vault: VaultSe
     assert "detail" not in vault.call(None, "GET", "/vault/card/a", headers=[("X-Vault-Key", "wrong")]).json
 
 
+class Reading(Authenticator):
+    """Reads one header, or none."""
+
+    name = "reading"
+
+    def __init__(self, *headers: str, is_used: bool = True) -> None:
+        self.credential_headers = headers
+        self._is_used = is_used
+
+    def authenticate(self, presented: Presented) -> None:
+        """See ``Authenticator.authenticate``."""
+
+    @property
+    def is_in_use(self) -> bool:
+        """See ``Authenticator.is_in_use``."""
+        return self._is_used
+
+
 @pytest.mark.parametrize(
-    ("headers", "sentence"),
+    ("authenticators", "sentence"),
     [
-        ({"x-vault-key"}, "send a credential in the header X-Vault-Key"),
-        ({"x-vault-key", "authorization"}, "send a credential in the header X-Vault-Key or Authorization"),
-        ({"authorization"}, "send a credential in the header Authorization"),
-        (set(), "present a client certificate"),
+        ([Reading("x-vault-key", is_used=False)], "send a credential in the header X-Vault-Key"),
+        (
+            [Reading("authorization"), Reading("x-vault-key")],
+            "send a credential in the header X-Vault-Key or Authorization",
+        ),
+        (
+            [Reading("authorization", is_used=False), Reading("x-vault-key")],
+            "send a credential in the header X-Vault-Key",
+        ),
+        ([Reading()], "present a client certificate"),
     ],
 )
-def test_the_sentence_names_the_headers_that_are_read(headers: set[str], sentence: str) -> None:
-    assert where_credentials_belong(headers, "X-Vault-Key") == sentence
+def test_the_sentence_names_the_headers_that_are_read(authenticators: list[Authenticator], sentence: str) -> None:
+    assert where_credentials_belong(authenticators, "X-Vault-Key") == sentence
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ class TestPatch:
         ("body", "field"),
         [
             ({"encrypted_value": "v"}, "encrypted_value"),
-            ({"algorithm_hint": "h"}, "algorithm_hint"),
             ({"encoding": "base64"}, "encoding"),
             ({"metadata": "x"}, "metadata"),
             ({"ttl": "90"}, "ttl"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import Any
 
@@ -12,7 +12,7 @@ from vsqlvault.interfaces.authenticator import Authenticator, Presented
 from vsqlvault.model.entry import PURPOSE
 from vsqlvault.model.principal import Principal, Role
 from vsqlvault.model.text import is_readable
-from vsqlvault.service.plugin_calls import Pending, begin_call, finish_call
+from vsqlvault.service.plugin_calls import Pending, begin_call, call_plain, finish_call
 
 log = logging.getLogger(__name__)
 AUTHENTICATOR_SECONDS = 2.0
@@ -63,13 +63,24 @@ async def authenticate(
     return principal
 
 
-def where_credentials_belong(headers: Collection[str], api_key_header: str) -> str:
-    """Return what a caller without a credential is told. ``headers`` are in lower case."""
-    shown = [api_key_header] if api_key_header.lower() in headers else []
-    shown += sorted(
-        "Authorization" if each == "authorization" else each for each in headers if each != api_key_header.lower()
-    )
+def where_credentials_belong(authenticators: Iterable[Authenticator], api_key_header: str) -> str:
+    """Return what a caller without a credential is told: the header of API keys, and those of authenticators in use."""
+    key_header, others, has_keys = api_key_header.lower(), set(), False
+    for authenticator in authenticators:
+        headers = {header.lower() for header in authenticator.credential_headers}
+        has_keys |= key_header in headers
+        if headers - {key_header} and _is_in_use(authenticator):
+            others |= headers - {key_header}
+    shown = [api_key_header] if has_keys else []
+    shown += ["Authorization" if header == "authorization" else header for header in sorted(others)]
     return f"send a credential in the header {' or '.join(shown)}" if shown else "present a client certificate"
+
+
+def _is_in_use(authenticator: Authenticator) -> bool:
+    try:
+        return bool(call_plain(authenticator, lambda: authenticator.is_in_use))
+    except PluginFailed:
+        return False
 
 
 async def credential_id(authenticators: Sequence[Authenticator], text: str) -> str | None:

@@ -134,7 +134,7 @@ class Dispatcher:
             header for authenticator in vault.credentials.authenticators for header in authenticator.credential_headers
         )
         self._where_credentials_belong = where_credentials_belong(
-            self._credential_headers, settings.auth.api_key_header
+            vault.credentials.authenticators, settings.auth.api_key_header
         )
         self._credential_names = _CREDENTIAL_NAMES | self._credential_headers
 
