@@ -80,7 +80,7 @@ def test_whatever_is_wrong_with_a_credential_the_answer_is_the_same(vault: Vault
     assert len(answers) == 1
 
 
-def test_a_caller_without_a_credential_is_told_the_header_of_keys(vault: VaultServer) -> None:
+def test_the_detail_for_a_caller_without_a_credential_names_the_header_of_keys(vault: VaultServer) -> None:
     for name in ("nothing", "a key under another name", "a key as cookie"):
         answer = vault.call(None, "GET", "/vault/card/a", headers=REFUSED[name][0](vault))
         assert_problem(answer, 401, "unauthenticated")

@@ -64,7 +64,7 @@ async def authenticate(
 
 
 def where_credentials_belong(authenticators: Iterable[Authenticator], api_key_header: str) -> str:
-    """Return what a caller without a credential is told: the header of API keys, and those of authenticators in use."""
+    """Return the detail for a caller without a credential: the header of API keys, and those of authenticators in use."""
     key_header, others, has_keys = api_key_header.lower(), set(), False
     for authenticator in authenticators:
         headers = {header.lower() for header in authenticator.credential_headers}
