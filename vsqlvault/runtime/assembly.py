@@ -97,7 +97,7 @@ def assemble(
         key_usage=core.key_usage,
         access=_access(core),
         rules=rules,
-        purge=_purge(core),
+        purge=_purge(core, log_services.quarantine),
         log=log_services,
         compliance=_compliance(core, log_services),
         credentials=credentials,
@@ -173,7 +173,7 @@ def _rules(core: Core) -> RuleServices:
     )
 
 
-def _purge(core: Core) -> PurgeServices:
+def _purge(core: Core, quarantine: Quarantine) -> PurgeServices:
     scrubber = Scrubber(
         storage=core.storage,
         queue=core.queue,
@@ -195,6 +195,7 @@ def _purge(core: Core) -> PurgeServices:
         retry_seconds=core.tuning.sweep_retry_seconds,
         renew_seconds=core.tuning.sweep_lease_renewal_seconds,
         alone_seconds=core.tuning.sweep_alone_seconds,
+        require_continuity=quarantine.check,
     )
     return PurgeServices(
         sweeper=sweeper,

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 
-from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, SweepRunning, VaultError
+from vsqlvault.errors import AuditUnavailable, EntryHeld, PluginFailed, Quarantined, SweepRunning, VaultError
 from vsqlvault.interfaces.purge_storage import ExpiredPlace, ExpiredQuery
 from vsqlvault.interfaces.storage import PolicySnapshot, Storage
 from vsqlvault.interfaces.writes import Committed, Conflict, RevisionIs, SaveSweep, Write, WriteOutcome
@@ -138,12 +138,17 @@ class Sweeper:
         scrubber: Scrubber,
         batch: int,
         pause_seconds: float,
+        require_continuity: Callable[[], Awaitable[None]],
         interval_hours: float = 0.0,
         retry_seconds: float = RETRY_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
         alone_seconds: float = ALONE_SECONDS,
     ) -> None:
-        """``interval_hours``: between the sweeps of ``task``; ``alone_seconds``: as for ``SweepThrottle``."""
+        """``interval_hours``: between the sweeps of ``task``; ``alone_seconds``: as for ``SweepThrottle``.
+
+        ``require_continuity``: raises Quarantined while legal holds and policies can be missing.
+        """
+        self._require_continuity = require_continuity
         self._alone_seconds = alone_seconds
         self._storage = storage
         self._queue = queue
@@ -175,13 +180,15 @@ class Sweeper:
         """Purge every expired entry, or count them; a dry run writes no purge row and confirms no clock.
 
         Raises:
-            RoleRequired, SweepRunning, ClockJumped, Unavailable. Entries purged before an error stay purged, each with its
-                row, and the sweep is recorded as not completed, if the storage allows.
+            RoleRequired, SweepRunning, ClockJumped, Quarantined, Unavailable. Entries purged before an error stay purged, each
+                with its row, and the sweep is recorded as not completed, if the storage allows.
         """
         trace = AuditContext(call, Operation.SWEEP)
 
         async def attempt() -> SweepCount:
             require_admin(call)
+            if not dry_run:
+                await self._require_continuity()
             last_other = self._queue.writes.counts.last_at
             due = None if dry_run else await self._watch.sound_time(call, confirmed=confirm_clock)
             snapshot = await self._queue.read()
@@ -199,7 +206,11 @@ class Sweeper:
         return await self._auditor.run_audited(trace, attempt)
 
     async def _sweep_if_due(self) -> float:
-        """Sweep if it is time, and return the seconds until the next sweep is due."""
+        """Sweep if it is time, and return the seconds until the next sweep is due. In quarantine no sweep is due."""
+        try:
+            await self._require_continuity()
+        except Quarantined:
+            return self._retry_seconds
         if (await self._watch.look()).leap:
             return self._retry_seconds
         last = await self._storage.last_sweep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,22 @@ async def test_in_quarantine_nothing_is_signed(open_scene, outside: Outside) -> 
     await scene.vault.log.restore.confirm(scene.admin, RestoreCount())
     await scene.vault.log.sequencer._turn()
     assert await scene.storage.inner.tree_size() > before
+
+
+async def test_in_quarantine_no_sweep_destroys_an_entry(open_scene, outside: Outside) -> None:
+    """Legal holds that were placed after the backup are missing until the restore is confirmed."""
+    await sequenced(open_scene)
+    outside.answer = note_of(1000)
+    scene = await open_scene(tuning=AT_ONCE, audit__signing_key_env="KEY")
+    await scene.go_to(T0 + timedelta(days=100))
+    with pytest.raises(Quarantined):
+        await scene.vault.purge.sweeper.sweep(scene.admin, confirm_clock=True)
+    assert (await scene.last_row()).reason == "quarantined"
+    await scene.vault.purge.sweeper._sweep_if_due()
+    assert await scene.purge_rows() == []
+    assert (await scene.vault.purge.sweeper.sweep(scene.admin, dry_run=True)).purged == 3
+    await scene.vault.log.restore.confirm(scene.admin, RestoreCount())
+    assert (await scene.vault.purge.sweeper.sweep(scene.admin, confirm_clock=True)).purged == 3
 
 
 async def test_a_word_of_an_operator_ends_it_for_all_and_for_ever(open_scene, outside: Outside) -> None:
