@@ -1607,6 +1607,11 @@ def show_archived(archives):
         print(f"{archives.absent} rows are in archives and were not read: use --archive DIR to verify them too.")
 
 
+def counted(number, word):
+    """Return a number with its word."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def run_bundle(bundle, kept):
     """Verify an evidence bundle."""
     bundle.check(kept)
@@ -1621,8 +1626,8 @@ def run_bundle(bundle, kept):
         return 1
     print(
         f"The evidence verifies: leaves {bundle.first} to {bundle.end} of {bundle.size} of {bundle.origin},"
-        f" {bundle.receipts} receipts, {bundle.signed['attestations.ndjson']} attestations,"
-        f" {bundle.signed['access-reviews.ndjson']} access reviews."
+        f" {counted(bundle.receipts, 'receipt')}, {counted(bundle.signed['attestations.ndjson'], 'attestation')},"
+        f" {counted(bundle.signed['access-reviews.ndjson'], 'access review')}."
     )
     return 0
 

@@ -19,7 +19,8 @@ from tests.support.server import VaultServer
 from vsqlvault.cli import main
 from vsqlvault.cli.client import rules
 from vsqlvault.cli.client.running import Watch
-from vsqlvault.client import Attempt, RetentionPolicy, Vault, verify_receipt
+from vsqlvault.client import Attempt, RetentionPolicy, Vault, errors, verify_receipt
+from vsqlvault.client.environment import read_access
 
 _numbers = itertools.count()
 Run = Callable[..., "Done"]
@@ -486,6 +487,34 @@ def test_an_unknown_option_suggests_one_of_its_own_command(run: Run, words: tupl
     done = run(*words)
     command = said.partition(":")[0]
     assert (done.code, done.err) == (2, f"{said}Try '{command} --help'.\n")
+
+
+def test_an_argument_that_cannot_be_used_is_no_setting_of_the_client(run: Run) -> None:
+    done = run("put", "card/x", "--metadata", "merchant", stdin=b"value")
+    assert (done.code, done.err) == (2, "vsql-vault: --metadata: expected NAME=VALUE\n")
+
+
+def test_a_ttl_beyond_the_maximum_is_named_as_it_was_given(run: Run) -> None:
+    done = run("put", "card/x", "--ttl", "99999d", stdin=b"value")
+    assert done.code == 1
+    assert "--ttl: expected" in done.err
+    assert "expires_at" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("ADRR", "ADDR"), ("ADDRESS", "ADDR"), ("URL", "ADDR"), ("TOKN", "TOKEN"), ("KEYHEADER", None), 
+     ("CLIENT_CRT", "CLIENT_CERT"),
+     ("PROFIL", "PROFILE"), ("API_KEY", None), ("CONFIG", None), ("KEY_RING", None), ("KEY_2", None), ("SHOP", None),
+     ("AGENT_KEY", None), ("PATIENT_KEY", None), ("STORAGE__DATABASE_URL", None), ("PORT", None), ("SERVICE_HOST", None)],
+)  # fmt: skip
+def test_only_a_variable_like_one_of_the_client_is_refused(name: str, near: str | None) -> None:
+    given = {f"VSQL_VAULT_{name}": "x", "HOME": "/nonexistent"}
+    if near is None:
+        assert read_access(environment=given).addr == "http://localhost:8443"
+        return
+    with pytest.raises(errors.Unusable, match=f"did you mean VSQL_VAULT_{near}[?]"):
+        read_access(environment=given)
 
 
 def test_no_option_takes_a_value_or_a_credential(run: Run) -> None:

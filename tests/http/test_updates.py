@@ -109,6 +109,13 @@ class TestPatch:
         assert_refused(vault, answer, 422, "key-ref-without-value", "key_ref_without_value")
         assert answer.json["errors"] == [{"field": name, "expected": "a PUT with the new value"}]
 
+    def test_metadata_that_is_no_object_is_named_in_words_of_json(self, vault: VaultServer) -> None:
+        for answer in (
+            patch(vault, "patch-object", {"metadata": "x"}),
+            vault.put("payments", "card/o", "v", metadata=[1]),
+        ):
+            assert answer.json["errors"] == [{"field": "metadata", "expected": "an object"}]
+
     def test_a_value_is_changed_by_put(self, vault: VaultServer) -> None:
         vault.stored("payments", "card/patch-value", MARKER)
         answer = patch(vault, "patch-value", {"encrypted_value": "x", "key_ref": "z"})

@@ -72,7 +72,7 @@ Add this to vsql-vault.toml, then send SIGHUP to the server:
 app = {json.dumps(options.app)}
 key_sha256 = "{digest}"
 created_at = {format_time(utc_now().replace(microsecond=0))}
-purposes = ["card"]  # the purposes the app may use; ["*"] for all""")
+purposes = []  # none yet: list those the app may use, such as ["card"]; ["*"] for all""")
 
 
 def _new_signing_key(path: Path, origin: str | None) -> SigningKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ FILES = {"key_file": "key", "token_file": "token"}
 PROFILE_VARIABLE = "VSQL_VAULT_PROFILE"
 DEFAULT_ADDRESS = "http://localhost:8443"
 OTHERS = 0o077
+ONE_WORD, SEVERAL_WORDS = 0.75, 0.85
+"""The ratio of ``difflib`` from which a variable is taken for a misspelt one."""
+_OF_THE_SERVER = frozenset({"API_KEY", "CONFIG", "KEY_RING"})
+_OTHER_WORDS = {"ADDRESS": "ADDR", "URL": "ADDR"}
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,40 @@ def read_access(profile: str | None = None, environment: Mapping[str, str] | Non
     ``profile`` overrides ``VSQL_VAULT_PROFILE``, and that the ``default`` of the file.
 
     Raises:
-        Unusable: the profile does not exist, or the file cannot be used.
+        Unusable: the profile does not exist, the file cannot be used, or a variable is a misspelt one of the client.
     """
     environment = os.environ if environment is None else environment
+    _check_names(environment)
     found = _profile(profile or environment.get(PROFILE_VARIABLE), profile_file(environment))
     given = {name: environment.get(PREFIX + name.upper()) for name in MEMBERS}
     overridden = {name: value for name, value in given.items() if value}
     if {"key", "token"} & set(overridden):
         found = {name: value for name, value in found.items() if name not in {"key", "token"}}
     return Access(**{**found, **overridden})
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """Refuse a misspelt variable: without it, a command would send the credential to the default address.
+
+    A variable that is not very like one of the client is left alone: the settings of a server may name it.
+    """
+    known = {*(name.upper() for name in MEMBERS), "PROFILE"}
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or "__" in name or name in known | _OF_THE_SERVER or not name.replace("_", "").isalpha():
+            continue
+        near = _OTHER_WORDS.get(name) or _nearest(name, known)
+        if near:
+            raise Unusable(f"{variable}: expected a variable of the client (did you mean {PREFIX}{near}?)")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of as many words, if it differs in about one letter of a word, or in few of several words."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only an unknown variable needs it
+
+    words = name.count("_")
+    alike = [each for each in known if each.count("_") == words]
+    return next(iter(get_close_matches(name, alike, 1, SEVERAL_WORDS if words else ONE_WORD)), None)
 
 
 def _profile(name: str | None, path: Path) -> dict[str, str]:
@@ -100,8 +129,8 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_mode & OTHERS:
             raise Unusable(f"{path}: expected a file that only its owner can read: chmod 600")
         return tomllib.loads(path.read_text("utf-8"))
-    except OSError:
-        raise Unusable(f"{path}: expected a file of profiles that can be read") from None
+    except OSError as error:
+        raise Unusable(f"{path}: expected a file of profiles that can be read, found: {error.strerror}") from None
     except ValueError:
         raise Unusable(f"{path}: expected TOML in UTF-8") from None
 

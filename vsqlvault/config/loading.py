@@ -226,7 +226,7 @@ def _sentence(
         )
     if first["type"] == "missing":
         return f"{source}{separator}{where}: expected a value, found none"
-    expected = expected_by(first)
+    expected = expected_by(first, mapping="a table")
     is_hidden = _SECRET_FIELDS.search(where) and not isinstance(first["input"], (dict, list))
     found = "a value that is not shown" if is_hidden else _shown(first["input"])
     return f"{source}{separator}{where}: expected {expected}, found {found}"

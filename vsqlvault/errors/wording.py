@@ -18,11 +18,13 @@ def worded(pattern: str, words: str) -> str:
     return pattern
 
 
-def expected_by(error: Mapping[str, Any]) -> str:
-    """Return what was expected where pydantic found this error."""
+def expected_by(error: Mapping[str, Any], mapping: str = "an object") -> str:
+    """Return what was expected where pydantic found this error. ``mapping`` is the word for one of names and values."""
     kind, context, message = error["type"], error.get("ctx", {}), str(error["msg"])
     if kind == "string_pattern_mismatch" and (words := _PATTERNS.get(context["pattern"])):
         return words
+    if kind in {"dict_type", "mapping_type", "model_type", "model_attributes_type"}:
+        return mapping
     if kind in {"too_short", "too_long"}:
         bound, name = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
         return f"{bound} {context[name]} {'item' if context[name] == 1 else 'items'}"

@@ -46,7 +46,8 @@ def summarise(document: Mapping[str, Any]) -> list[str]:
         KeyError, TypeError: a member is missing, or has another type.
     """
     by = document["reviewed_by"]
-    of = document["purpose"] or f"all {len(document['purposes'])} purposes"
+    number = len(document["purposes"])
+    of = document["purpose"] or ("all purposes, of which there is 1" if number == 1 else f"all {number} purposes")
     return [
         f"Access review {document['number']}, at {document['at']}: {of}",
         f"  by {by['identity'] or by['app']}, the next is due at {document['due_at']}",

@@ -79,10 +79,11 @@ def summarise(document: Mapping[str, Any]) -> list[str]:
         KeyError, TypeError: a member is missing, or has another type.
     """
     overdue, sample = document["overdue"], document["sample"]
-    checked, purposes = sample["checked"], len(document["purposes"])
+    checked, number = sample["checked"], len(document["purposes"])
+    purposes = f"{number} purpose" if number == 1 else f"{number} purposes"
     lines = [
         f"Attestation {document['number']}, at {document['at']}: {document['result']}",
-        f"  {purposes} purposes: {overdue['count']} entries overdue, {overdue['held']} kept by legal holds",
+        f"  {purposes}: {overdue['count']} entries overdue, {overdue['held']} kept by legal holds",
         f"  {len(checked) - sample['failed']} of {len(checked)} sampled purges verified; {sample['population']} in the period",
     ]
     lines += [

@@ -168,6 +168,14 @@ def test_a_receipt_holds_and_with_anything_changed_does_not():
         verify_audit.check_receipt(good, [])
 
 
+def test_one_thing_is_counted_in_the_singular():
+    assert [verify_audit.counted(number, "receipt") for number in (0, 1, 2)] == [
+        "0 receipts",
+        "1 receipt",
+        "2 receipts",
+    ]
+
+
 def test_members_next_to_a_receipt_are_those_of_its_row(tmp_path, capsys):
     good = {**a_receipt()["purge"], "scrubbed_at": None, "receipt": a_receipt()}
     file = tmp_path / "answer.json"

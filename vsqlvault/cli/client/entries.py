@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 from vsqlvault.cli.client.values import STANDARD, metadata_of, place_of, read_value, write_value
 from vsqlvault.cli.output import print_json, print_members, print_rows
 from vsqlvault.cli.output_files import require_writable, write_document
-from vsqlvault.client import Vault
+from vsqlvault.client import StoredEntry, Vault, errors
+from vsqlvault.client.errors import FieldProblem
 
 COLUMNS = (
     "external_id",
@@ -27,7 +30,9 @@ RECEIPT_SECONDS = 10
 def put(vault: Vault, options: argparse.Namespace) -> None:
     """Store a value."""
     purpose, external_id = place_of(options.entry)
-    stored = vault.put(
+    stored = _naming_ttl(
+        options,
+        vault.put,
         purpose,
         external_id,
         read_value(options.file),
@@ -47,6 +52,28 @@ def put(vault: Vault, options: argparse.Namespace) -> None:
     elif not options.quiet:
         word = "created" if stored.created else "stored"
         print(f"{word} {options.entry} version {stored.version} etag {stored.etag}")
+
+
+def _naming_ttl(
+    options: argparse.Namespace, call: Callable[..., StoredEntry], *values: Any, **fields: Any
+) -> StoredEntry:
+    """Call with the arguments. A refused expiry that came from ``--ttl`` is named so."""
+    try:
+        return call(*values, **fields)
+    except errors.Invalid as error:
+        if options.ttl is None or error.request_id is None or "expires_at" not in {each.field for each in error.errors}:
+            raise
+        named = [
+            FieldProblem("--ttl" if each.field == "expires_at" else each.field, each.expected) for each in error.errors
+        ]
+        raise type(error)(
+            error.detail,
+            errors=named,
+            title=error.title,
+            status=error.status,
+            slug=error.slug,
+            request_id=error.request_id,
+        ) from None
 
 
 def get(vault: Vault, options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from vsqlvault.cli.client.arguments import WrongArgument
 from vsqlvault.cli.output_files import FileRefused
 from vsqlvault.client import VaultError, errors
 
@@ -24,6 +25,8 @@ def code_of(error: VaultError) -> int:
 
 def _argument_errors(error: VaultError) -> str:
     """Return what is wrong with the arguments, by the names they have here; empty if the request was sent."""
+    if isinstance(error, WrongArgument):
+        return error.detail or ""
     if not isinstance(error, errors.Invalid) or error.request_id is not None:
         return ""
     return "; ".join(f"{_argument(each.field)}: expected {each.expected}" for each in error.errors)

@@ -6,11 +6,12 @@ import argparse
 import sys
 from typing import Any
 
+from vsqlvault.cli.client.arguments import WrongArgument
 from vsqlvault.cli.client.values import metadata_of, place_of, read_document
 from vsqlvault.cli.output import document_of, print_json, print_members, print_rows
 from vsqlvault.cli.output_files import require_writable, write_document
 from vsqlvault.client import Hold, RetentionPolicy, Vault
-from vsqlvault.client.errors import PolicyNotFound, Unusable
+from vsqlvault.client.errors import PolicyNotFound
 from vsqlvault.errors.suggestions import did_you_mean
 
 ACCESS_COLUMNS = ("name", "version", "evaluator", "built_in", "created_by", "created_at", "description")
@@ -48,11 +49,11 @@ def access_set(vault: Vault, options: argparse.Namespace) -> None:
     document = _document(options.file, options.name, ("rules", *ACCESS_MEMBERS))
     rules = document.pop("rules", {})
     if not isinstance(rules, dict):
-        raise Unusable(f"--file: rules: expected an object with {', '.join(RULES)}")
+        raise WrongArgument(f"--file: rules: expected an object with {', '.join(RULES)}")
     _require(rules, RULES, "rules.")
     for name, rule in rules.items():
         if not isinstance(rule, dict):
-            raise Unusable(f"--file: rules.{name}: expected an object")
+            raise WrongArgument(f"--file: rules.{name}: expected an object")
     _print(vault.policies.access.put(options.name, **rules, **document, if_match=options.if_match), options)
 
 
@@ -112,15 +113,15 @@ def retention_set(vault: Vault, options: argparse.Namespace) -> None:
     old, keeps = None, options.file is None and not options.replace
     if options.file is not None:
         if given:
-            raise Unusable(f"--file: cannot be combined with an option for {next(iter(given))}")
+            raise WrongArgument(f"--file: cannot be combined with an option for {next(iter(given))}")
         given = _document(options.file, options.purpose, RETENTION_MEMBERS)
     elif not given:
-        raise Unusable("expected an option of the policy, such as --max-days, or --file")
+        raise WrongArgument("expected an option of the policy, such as --max-days, or --file")
     elif keeps:
         old = _retention_in_force(vault, options.purpose)
     kept = _kept(old, given)
     if "max_retention_days" not in kept | given:
-        raise Unusable("expected --max-days, or --file with max_retention_days")
+        raise WrongArgument("expected --max-days, or --file with max_retention_days")
     if kept and not options.quiet:
         print(f"vsql-vault: kept from version {old.version if old else 0}: {', '.join(kept)}", file=sys.stderr)
     saved = vault.policies.retention.put(
@@ -224,11 +225,11 @@ def _print(found: Any, options: argparse.Namespace) -> None:
 
 
 def _document(file: str, name: str, members: tuple[str, ...]) -> dict[str, Any]:
-    """Return the members of the policy in a file, which may be one that ``get --json`` printed. Raises Unusable."""
+    """Return the members of the policy in a file, which may be one that ``get --json`` printed. Raises WrongArgument."""
     document = read_document(file)
     for place in ("name", "purpose"):
         if document.get(place, name) != name:
-            raise Unusable(f"--file: {place}: expected {name}, as the argument")
+            raise WrongArgument(f"--file: {place}: expected {name}, as the argument")
     document = {member: value for member, value in document.items() if member not in READ_ONLY}
     _require(document, members)
     return document
@@ -237,4 +238,4 @@ def _document(file: str, name: str, members: tuple[str, ...]) -> dict[str, Any]:
 def _require(document: dict[str, Any], known: tuple[str, ...], place: str = "") -> None:
     if unknown := sorted(set(document) - set(known)):
         near = did_you_mean(unknown[0], known)
-        raise Unusable(f"--file: {place + unknown[0]!a}: expected one of {', '.join(known)}{near}")
+        raise WrongArgument(f"--file: {place + unknown[0]!a}: expected one of {', '.join(known)}{near}")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vsqlvault.cli.client.arguments import WrongArgument
 from vsqlvault.cli.output_files import write_file
-from vsqlvault.client.errors import Unusable
 
 STANDARD = "-"
 MAX_BYTES = 64 * 1024 * 1024
@@ -24,19 +24,19 @@ def read_value(file: str | None) -> bytes:
         return getpass.getpass("Value (not shown): ").encode("utf-8")
     value = sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(value) > MAX_BYTES:
-        raise Unusable(f"the value: expected at most {MAX_BYTES} bytes")
+        raise WrongArgument(f"the value: expected at most {MAX_BYTES} bytes")
     return value
 
 
 def read_document(file: str) -> dict[str, Any]:
-    """Return the JSON object in a file or in standard input (``-``). Raises Unusable."""
+    """Return the JSON object in a file or in standard input (``-``). Raises WrongArgument."""
     text = sys.stdin.buffer.read(MAX_BYTES) if file == STANDARD else Path(file).read_bytes()
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unusable("--file: expected a JSON object")
+        raise WrongArgument("--file: expected a JSON object")
     return document
 
 
@@ -54,12 +54,12 @@ def write_value(value: bytes, file: str | None) -> None:
 
 
 def metadata_of(pairs: Sequence[str]) -> dict[str, Any] | None:
-    """Return ``k=v`` pairs as metadata. A value that is JSON is taken as that, any other as text. Raises Unusable."""
+    """Return ``k=v`` pairs as metadata. A value that is JSON is taken as that, any other as text. Raises WrongArgument."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator or not name:
-            raise Unusable("--metadata: expected NAME=VALUE")
+            raise WrongArgument("--metadata: expected NAME=VALUE")
         try:
             found[name] = json.loads(text)
         except (ValueError, RecursionError):
@@ -68,8 +68,8 @@ def metadata_of(pairs: Sequence[str]) -> dict[str, Any] | None:
 
 
 def place_of(text: str) -> tuple[str, str]:
-    """Return purpose and id of ``PURPOSE/ID``. Raises Unusable."""
+    """Return purpose and id of ``PURPOSE/ID``. Raises WrongArgument."""
     purpose, separator, external_id = text.partition("/")
     if not separator or not purpose or not external_id:
-        raise Unusable(f"expected PURPOSE/ID, such as card/payment-12345, found {text!a}")
+        raise WrongArgument(f"expected PURPOSE/ID, such as card/payment-12345, found {text!a}")
     return purpose, external_id

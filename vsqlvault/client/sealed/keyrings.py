@@ -148,8 +148,10 @@ def _read(path: Path) -> str:
             if os.fstat(file.fileno()).st_mode & OTHERS:
                 raise Unusable(f"{path}: expected a file that only its owner can read: chmod 600")
             return file.read(MAX_FILE_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise Unusable(f"{path}: expected a key ring that can be read") from None
+    except OSError as error:
+        raise Unusable(f"{path}: expected a key ring that can be read, found: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Unusable(f"{path}: expected a key ring that can be read, found bytes that are not UTF-8") from None
 
 
 def _created(path: Path, key_ref: str) -> None:
@@ -160,8 +162,9 @@ def _created(path: Path, key_ref: str) -> None:
             file.write((json.dumps(document, indent=2) + "\n").encode("utf-8"))
     except FileExistsError:
         return
-    except OSError:
-        raise Unusable(f"{path}: expected a place where a key ring can be written") from None
+    except OSError as error:
+        found = error.strerror
+        raise Unusable(f"{path}: expected a place where a key ring can be written, found: {found}") from None
 
 
 def _shown(key_ref: str) -> str:

@@ -111,7 +111,7 @@ class _Check:
         self._check_members(manifest)
         if verdict.findings:
             verdict.remarks.append(
-                "the log, the receipts and the attestations were not verified: the file is incomplete"
+                "the log, the receipts and the attestations were not verified, because members are not as the manifest says"
             )
             return
         part = LogPart(manifest.size, manifest.first, manifest.end)
