@@ -503,7 +503,7 @@ def test_a_ttl_beyond_the_maximum_is_named_as_it_was_given(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("ADRR", "ADDR"), ("ADDRESS", "ADDR"), ("URL", "ADDR"), ("TOKN", "TOKEN"), ("KEYHEADER", None), 
+    [("ADRR", "ADDR"), ("ADDRESS", "ADDR"), ("URL", "ADDR"), ("TOKN", "TOKEN"), ("KEYHEADER", None),
      ("CLIENT_CRT", "CLIENT_CERT"),
      ("PROFIL", "PROFILE"), ("API_KEY", None), ("CONFIG", None), ("KEY_RING", None), ("KEY_2", None), ("SHOP", None),
      ("AGENT_KEY", None), ("PATIENT_KEY", None), ("STORAGE__DATABASE_URL", None), ("PORT", None), ("SERVICE_HOST", None)],

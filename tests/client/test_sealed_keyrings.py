@@ -112,7 +112,7 @@ def test_no_ring_and_no_key_shows_its_bytes(tmp_path: Path) -> None:
 
 
 def test_a_key_ring_that_is_not_there_says_so(tmp_path: Path) -> None:
-    with pytest.raises(errors.Unusable, match="expected a key ring that can be read, found: No such file or directory"):
+    with pytest.raises(Unusable, match="expected a key ring that can be read, found: No such file or directory"):
         FileKeyRing(tmp_path / "none")
-    with pytest.raises(errors.Unusable, match="can be written, found: No such file or directory"):
+    with pytest.raises(Unusable, match="can be written, found: No such file or directory"):
         FileKeyRing(tmp_path / "none" / "ring", create="k1")

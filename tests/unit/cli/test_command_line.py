@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,9 @@ def test_a_given_key_is_not_printed_again() -> None:
 def test_options_of_the_development_server_need_it(option: list[str], capsys) -> None:
     assert main(option) == 2
     assert "expected --dev" in capsys.readouterr().err
+
+
+def test_a_new_key_grants_no_purpose_that_was_not_given(capsys) -> None:
+    assert main(["keygen", "--app", "payments"]) == 0
+    printed = capsys.readouterr().out
+    assert tomllib.loads(printed[printed.index("[[auth.api_keys]]") :])["auth"]["api_keys"][0]["purposes"] == []

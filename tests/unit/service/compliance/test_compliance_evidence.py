@@ -369,6 +369,9 @@ class TestChanged:
             assert any(finding.startswith(f"{name}:") for finding in altered.findings), name
             swapped = checked(written({**found, name: found[name][:-1] + b"\x00"}), tmp_path)
             assert swapped.findings == [f"{name}: differs from the signed content"]
+            assert swapped.remarks == [
+                "the log, the receipts and the attestations were not verified, because members are not as the manifest says"
+            ]
             missing = checked(written({each: text for each, text in found.items() if each != name}), tmp_path)
             assert missing.findings == [f"{name}: listed in the manifest, missing from the file"]
 
