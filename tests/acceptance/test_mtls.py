@@ -317,7 +317,10 @@ def test_curl_gets_in_with_the_right_certificate_alone(
 
 
 def test_a_refused_certificate_keeps_the_answer_of_any_refused_credential(start: Start, ground: Ground) -> None:
-    """Nothing tells a caller apart who has the wrong certificate from one who has the wrong key."""
+    """Nothing tells a caller apart who has the wrong certificate from one who has the wrong key.
+
+    A caller who sends no credential also learns what to send.
+    """
     server = start(ground.settings(client_cert="optional") + MAPPED)
     answers = []
     for client, headers in (
@@ -328,6 +331,8 @@ def test_a_refused_certificate_keeps_the_answer_of_any_refused_credential(start:
     ):
         raw = request_bytes("GET", "/vault/card/none-such", headers=headers)
         answers.append(exchange(server.address, raw, tls=ground.context(client)))
-    documents = [{**answer.json, "request_id": None} for answer in answers]
-    assert documents == documents[:1] * len(answers)
+    *documents, without = [{**answer.json, "request_id": None} for answer in answers]
+    assert documents == documents[:1] * len(documents)
+    assert without.pop("detail").startswith("send a credential in the header X-Vault-Key")
+    assert without == documents[0]
     assert {answer.header("www-authenticate") for answer in answers} == {answers[0].header("www-authenticate")}
