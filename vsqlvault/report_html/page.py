@@ -106,7 +106,9 @@ def _head(report: Mapping[str, Any], reading: Reading | None) -> str:
     span = "\u2013"
     if period:
         span = f"{value('since', period['since'])} to {value('until', period['until'])}"
-        span += ", to add as since and until to a query of a log"
+        span += (
+            f"; for a query of a log <code>since={escape(period['since'])}&amp;until={escape(period['until'])}</code>"
+        )
     return (
         f'<header><p class="eyebrow">VibeSQL Vault \u00b7 {escape(standard)} evidence</p><h1>Compliance report</h1>'
         f'<dl class="facts">{_vault(reading)}<div><dt>As of</dt><dd>{value("as_of", report["as_of"])}</dd></div>'
@@ -122,7 +124,7 @@ def _vault(reading: Reading | None) -> str:
     return (
         f"<div><dt>Vault</dt><dd>{escape(reading.origin or 'its log is not signed')}</dd></div>"
         f"<div><dt>Asked for by</dt><dd>{escape(reading.asked_by)}</dd></div>"
-        f'<div class="wide"><dt>SHA-256 of report.json, the same facts in an evidence bundle</dt>'
+        f'<div class="wide"><dt>SHA-256 of the facts on this page, as a canonical report.json</dt>'
         f"<dd>{value('digest', reading.digest)}</dd></div>"
     )
 
