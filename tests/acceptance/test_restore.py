@@ -180,6 +180,32 @@ def test_keys_that_were_revoked_and_holds_that_were_placed_after_the_backup_are_
     assert code == 0, written.getvalue()
 
 
+def test_an_entry_that_was_purged_and_that_a_later_hold_keeps_does_not_come_back(
+    vault: VaultServer, request: pytest.FixtureRequest
+) -> None:
+    copies = Copies(vault, request)
+    vault.stored("payments", "card/gone", MARKER)
+    assert vault.stop() == 0
+    copies.keep()
+    vault.start()
+    assert vault.call("payments", "DELETE", "/vault/card/gone").status == 200
+    hold = {"case_reference": "17 O 9", "reason": "a case", "selector": {"purpose": "card"}}
+    assert vault.call(ADMIN, "PUT", "/admin/legal-holds/case-10", json_body=hold).status == 201
+    assert vault.stop() == 0
+    assert run(vault, "export-audit", "--out", "later.zip").returncode == 0
+    copies.put_back()
+    vault.start()
+
+    confirm = ["confirm-restore", "--export", "later.zip", "--vkey", str(KEY.verifier)]
+    stopped = run(vault, *confirm)
+    assert stopped.returncode == 1
+    assert "1 of the entries that were purged are not purged again" in stopped.stdout
+    assert_problem(vault.get("payments", "card/gone"), 503, "quarantined")
+    assert vault.call(ADMIN, "DELETE", "/admin/legal-holds/case-10").status == 200
+    assert run(vault, *confirm, "--accept-rules").returncode == 0
+    assert eventually(lambda: vault.get("payments", "card/gone").status == 404)
+
+
 def test_a_vault_that_lived_through_all_of_it_verifies_by_both_verifiers(
     vault: VaultServer, request: pytest.FixtureRequest
 ) -> None:

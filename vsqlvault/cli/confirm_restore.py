@@ -31,6 +31,11 @@ NOT_CONFIRMED = (
     " --accept-rules to accept those of the restored database. --json shows what the export has."
 )
 
+NOT_PURGED = (
+    "{count} of the entries that were purged are not purged again, for example because a legal hold keeps them: they would be"
+    " readable again. Release the hold and run the command again"
+)
+
 
 @dataclass(slots=True)
 class Confirmation:
@@ -96,7 +101,8 @@ def add_arguments(confirm: argparse.ArgumentParser) -> None:
     confirm.add_argument(
         "--accept-rules",
         action="store_true",
-        help="confirm although policies or legal holds differ from those of the export",
+        help="confirm although policies or legal holds differ from those of the export, rows about rules cannot be read, or an"
+        " entry that was purged is kept by a legal hold",
     )
 
 
@@ -144,9 +150,12 @@ async def _with_export(
     call, recorded = _call(), rules_in(source.leaves())
     confirmation = Confirmation(list(_not_checked(source, vault.log.quarantine.notes, recorded, archived)))
     confirmation.rules = await vault.log.restored_rules.repeat(call, recorded)
-    if confirmation.rules.undecided and not accepts:
+    if (confirmation.rules.undecided or recorded.unreadable) and not accepts:
         return confirmation
     confirmation.count = await vault.log.restore.purge_again(call, tombstones_in(source.leaves()))
+    if confirmation.count.kept and not accepts:  # an entry that was purged would be readable again
+        confirmation.not_checked.append(NOT_PURGED.format(count=confirmation.count.kept))
+        return confirmation
     await _confirm(vault, call, confirmation, [*known, *await source.checkpoints()])
     return confirmation
 

@@ -125,17 +125,22 @@ def _take(found: RecordedRules, row: Document) -> None:
     if operation == "delete-access-policy":
         kind, name = RuleKind.ACCESS_POLICY, row["detail"]
         version = json.loads(row["old_value"])["version"] + 1
-        found.rules.setdefault((kind, name), RecordedRule()).versions[version] = {"name": name, "dropped": True}
+        rule = found.rules.setdefault((kind, name), RecordedRule())
+        rule.versions[version], rule.digest = {"name": name, "dropped": True}, None
     elif operation in _CHANGES:
         kind, member = _CHANGES[operation]
         if isinstance(row["new_value"], dict):
             found.rules.setdefault((kind, row["detail"]), RecordedRule()).digest = row["new_value"]["sha256"]
             return
         document = json.loads(row["new_value"])
+        version = int(document["version"])
         rule = found.rules.setdefault((kind, document[member]), RecordedRule())
-        rule.versions[int(document["version"])], rule.digest = document, None
+        rule.versions[version], rule.digest = document, None
     elif "new_value" in row:  # a key that was revoked before is not revoked again
-        document = json.loads(row["new_value"])
+        if isinstance(row["new_value"], dict):  # only its hash is in the row: the id is enough to revoke it
+            document = {"revoked_at": row["at"]} if operation == "revoke-api-key" else {}
+        else:
+            document = json.loads(row["new_value"])
         found.keys[row["detail"]] = {**found.keys.get(row["detail"], {}), **document}
 
 

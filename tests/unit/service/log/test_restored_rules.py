@@ -60,6 +60,13 @@ async def test_a_key_that_the_export_has_as_revoked_is_revoked_again(scene) -> N
     assert (await repeat(scene, revoked(key))).revoked == []
 
 
+def test_a_revocation_whose_row_has_only_a_hash_counts() -> None:
+    leaf = row(Operation.REVOKE_API_KEY, detail="k1", new_value="x" * 70_000)
+    assert b"sha256" in leaf
+    found = rules_in([leaf])
+    assert (found.unreadable, bool(found.keys["k1"]["revoked_at"])) == (0, True)
+
+
 async def test_a_key_that_was_created_after_the_backup_is_named(scene) -> None:
     key = await a_key(scene)
     unknown = replace(key, key_id="sha256:0123456789ab")
