@@ -73,7 +73,7 @@ SYSTEM = Principal(app="vsqlvault", method=SYSTEM_METHOD, credential_id="system"
 def is_internal(app: str | None, known: Collection[str]) -> bool:
     """Whether an audit row with this app is of the vault itself. ``known`` are the apps of the known credentials.
 
-    An app with a credential can have the same name. It is not internal.
+    An app with a known credential can have the same name. It is not internal. No token can name it.
     """
     return app == SYSTEM.app and app not in known
 

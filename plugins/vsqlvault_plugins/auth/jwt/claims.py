@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from vsqlvault.config import APP_NAME
 from vsqlvault.errors import CredentialRefused
 from vsqlvault.model.entry import PURPOSE
-from vsqlvault.model.principal import Principal, Role
+from vsqlvault.model.principal import SYSTEM, Principal, Role
 from vsqlvault.model.text import is_readable
 from vsqlvault.quick_dataclass import dataclass
 from vsqlvault_plugins.auth.jwt.settings import JwtSettings
@@ -156,6 +156,8 @@ class Claims:
             raise CredentialRefused("app")
         app = (self._settings.app_prefix or "") + found
         if not APP_NAME.fullmatch(app) or (self._apps is not None and app not in self._apps):
+            raise CredentialRefused("app")
+        if app == SYSTEM.app:  # the rows of a client with this name would count as those of the vault
             raise CredentialRefused("app")
         return app
 

@@ -309,6 +309,10 @@ class TestApp:
         assert (await desk.recognised(signed(), apps=["payments"])).app == "payments"
         await desk.refused(signed(), "app", apps=["billing"])
 
+    async def test_no_token_names_the_vault_itself(self, desk) -> None:
+        await desk.refused(signed(client_id="vsqlvault"), "app")
+        await desk.refused(signed(client_id="vsqlvault"), "app", apps=["vsqlvault"])
+
 
 class TestGrants:
     @pytest.mark.parametrize(
