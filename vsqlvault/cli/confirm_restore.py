@@ -147,6 +147,7 @@ async def _with_export(
     vault: Vault, source: ExportSource, archived: int, known: Sequence[str], *, accepts: bool
 ) -> Confirmation:
     """Repeat what the export records, and confirm. Holds come first: no purge may destroy what one keeps."""
+    await _require_same_log(vault, source)
     call, recorded = _call(), rules_in(source.leaves())
     confirmation = Confirmation(list(_not_checked(source, vault.log.quarantine.notes, recorded, archived)))
     confirmation.rules = await vault.log.restored_rules.repeat(call, recorded)
@@ -158,6 +159,14 @@ async def _with_export(
         return confirmation
     await _confirm(vault, call, confirmation, [*known, *await source.checkpoints()])
     return confirmation
+
+
+async def _require_same_log(vault: Vault, source: ExportSource) -> None:
+    """Raise CannotVerify for an export of another vault, whose keys, holds and purges must not be repeated in this one."""
+    newest = await vault.storage.newest_checkpoint()
+    origins = {SignedHead.parse(note).head.origin for note in await source.checkpoints()}
+    if newest is not None and newest.origin not in origins:
+        raise CannotVerify(f"--export: expected the log {newest.origin}, found {', '.join(sorted(origins))}")
 
 
 async def _confirm(vault: Vault, call: Call, confirmation: Confirmation, known: Sequence[str]) -> None:
