@@ -33,13 +33,13 @@ NOT_CONFIRMED = (
 
 NOT_PURGED = (
     "{count} of the entries that were purged are not purged again, for example because a legal hold keeps them: they would be"
-    " readable again. Release the hold and run the command again"
+    " readable again. Release the hold, and run the command again with --accept-rules."
 )
 
 
 @dataclass(slots=True)
 class Confirmation:
-    """What the command did. ``confirmed`` None: it stopped, because rules need a decision."""
+    """What the command did. ``confirmed`` None: it stopped, because rules or entries that are not purged need a decision."""
 
     not_checked: list[str] = field(default_factory=list)
     rules: RepeatedRules = field(default_factory=RepeatedRules)
@@ -65,7 +65,8 @@ class Confirmation:
         lines += [str(each) for each in self.rules.lost]
         lines += self.not_checked
         if self.confirmed is None:
-            return [*lines, NOT_CONFIRMED]
+            kept = [NOT_PURGED.format(count=self.count.kept)] if self.count.kept else []
+            return [*lines, *kept, NOT_CONFIRMED]
         lines.append(f"{self.count.purged} purged again, {self.count.kept} failed")
         if self.confirmed:
             return [*lines, "The restore is confirmed; the quarantine has ended."]
@@ -155,7 +156,6 @@ async def _with_export(
         return confirmation
     confirmation.count = await vault.log.restore.purge_again(call, tombstones_in(source.leaves()))
     if confirmation.count.kept and not accepts:  # an entry that was purged would be readable again
-        confirmation.not_checked.append(NOT_PURGED.format(count=confirmation.count.kept))
         return confirmation
     await _confirm(vault, call, confirmation, [*known, *await source.checkpoints()])
     return confirmation

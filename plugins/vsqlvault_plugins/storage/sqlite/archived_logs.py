@@ -1,8 +1,8 @@
 """The part of the SQLite storage for archives of the log.
 
 A drop is many small transactions. Commits wait for each, because there is one write lock. So a transaction does about as much
-as fits in ``LOCK_SECONDS``, and is synced to the disk after it has released the lock. A deletion that a power cut undoes is
-made again by the next run, and the row that records the end of a drop is synced with everything before it.
+as fits in ``LOCK_SECONDS``, and does not wait for the disk: the log is synced by bytes, without the lock. A deletion that a
+power cut undoes is made again by the next run, and the row that records the end of a drop is synced with everything before it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ArchivedLogs(ABC):
 
     def __init__(self) -> None:
         self._leaves = {log: PieceSize(FIRST_LEAVES, MIN_LEAVES, MAX_LEAVES) for log in LogName}
-        self._unsynced = 0
+        self._unsynced_bytes = 0
         self._pages = PieceSize(FIRST_PAGES, MIN_PAGES, MAX_PAGES)
 
     @abstractmethod
@@ -93,9 +93,9 @@ class ArchivedLogs(ABC):
     async def _has_written(self, size: int) -> None:
         """Sync the write-ahead log if it is time, while others can commit. Raises StorageUnavailable."""
         self._written += size
-        self._unsynced += size
-        if self._unsynced >= SYNC_AFTER_BYTES:
-            self._unsynced = 0
+        self._unsynced_bytes += size
+        if self._unsynced_bytes >= SYNC_AFTER_BYTES:
+            self._unsynced_bytes = 0
             await asyncio.to_thread(self._guard.sync_log)
         self._checkpoint_if_due()
         if self._checkpointing is not None:  # a part of the work after which the caller pauses

@@ -174,3 +174,16 @@ async def test_only_an_admin_repeats(scene) -> None:
 def test_a_row_that_cannot_be_read_is_counted() -> None:
     found = rules_in([row(Operation.CHANGE_LEGAL_HOLD, new_value="[]"), b"", row(Operation.RETRIEVE)])
     assert (found.unreadable, found.rules) == (1, {})
+
+
+def test_a_version_without_a_number_cannot_be_read() -> None:
+    found = rules_in([row(Operation.CHANGE_LEGAL_HOLD, detail="h", new_value='{"name":"h"}')])
+    assert (found.unreadable, found.rules) == (1, {})
+
+
+def test_a_deletion_takes_the_place_of_a_version_of_which_there_is_only_a_hash() -> None:
+    long = an_access_policy("long", description="x" * 70_000)
+    saved_long = row(Operation.CHANGE_ACCESS_POLICY, detail="long", new_value=as_json(rule_document(long)))
+    deleted = row(Operation.DELETE_ACCESS_POLICY, detail="long", old_value='{"version":1}')
+    (rule,) = rules_in([saved_long, deleted]).rules.values()
+    assert (rule.digest, rule.number) == (None, 2)
